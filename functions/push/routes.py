@@ -1,0 +1,84 @@
+"""What the routes of the WebSocket API have in common.
+
+`lifecycle_route` wraps `$connect` and `$disconnect`, whose answers are HTTP statuses.
+`message_route` wraps the routes of frames: it parses the request and turns the returned frame, or
+the error raised, into the reply. A reply always has status 200, and the connection stays open.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from aws_lambda_powertools.utilities.data_classes import APIGatewayWebSocketEvent
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from push import protocol
+from push.connection import Connection
+from push.errors import RequestRejected, ServiceUnavailable
+from push.observability import LambdaHandler, count, instrumented, logger
+from push.protocol import Frame, Request
+
+Response = dict[str, Any]
+
+
+def lifecycle_route(
+    handler: Callable[[Connection, APIGatewayWebSocketEvent], Response],
+) -> LambdaHandler:
+    """Wrap a handler of `$connect` or `$disconnect`.
+
+    An error is raised on: for `$connect`, API Gateway then refuses the handshake with a 5xx and
+    the client can try again.
+    """
+
+    @instrumented
+    @wraps(handler)
+    def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
+        typed_event = APIGatewayWebSocketEvent(event)
+        connection = Connection.of(typed_event)
+        _add_log_keys(connection, typed_event)
+        count("Requests")
+        return handler(connection, typed_event)
+
+    return lambda_handler
+
+
+def message_route(handler: Callable[[Connection, Request], Frame]) -> LambdaHandler:
+    """Wrap a handler of a frame, which returns the reply or raises `RequestRejected`."""
+
+    @instrumented
+    @wraps(handler)
+    def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
+        typed_event = APIGatewayWebSocketEvent(event)
+        connection = Connection.of(typed_event)
+        _add_log_keys(connection, typed_event)
+        count("Requests")
+        request = Request({})
+        try:
+            request = Request.parse(typed_event.decoded_body)
+            reply = handler(connection, request)
+        except RequestRejected as rejection:
+            _report(rejection)
+            reply = protocol.error(rejection)
+        if request.request_id is not None:
+            reply["requestId"] = request.request_id
+        return {"statusCode": 200, "body": protocol.encode(reply)}
+
+    return lambda_handler
+
+
+def _add_log_keys(connection: Connection, event: APIGatewayWebSocketEvent) -> None:
+    logger.append_keys(
+        connection_id=connection.connection_id,
+        route_key=event.request_context.route_key,
+        api_request_id=event.request_context.request_id,
+    )
+
+
+def _report(rejection: RequestRejected) -> None:
+    """Log and count a rejection: a failing service is ours to mend, the rest is the client's."""
+    if isinstance(rejection, ServiceUnavailable):
+        count("ServiceErrors")
+        logger.exception("request failed", code=rejection.code)
+    else:
+        count("RequestsRejected")
+        logger.info("request rejected", code=rejection.code, reason=str(rejection))
