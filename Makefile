@@ -1,0 +1,95 @@
+# The single door to everything; `make help` lists the targets.
+
+AWS_PORT ?= 4566
+WS_PORT ?= 3001
+# A SAM CLI of your own; the default is the project's.
+SAM ?= .local/sam/bin/sam
+# The first interpreter that works and is new enough.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+# Nothing to install for a SAM CLI from elsewhere.
+SAM_ENVIRONMENT = $(if $(filter .local/%,$(SAM)),.local/sam/done)
+
+export SAM_CLI_TELEMETRY = 0
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+##@ Run
+
+.PHONY: local
+local: ## run the application on this machine (AWS_PORT, WS_PORT)
+	@$(MAKE) --no-print-directory --silent -j3 .venv/local.done $(LOCAL_ENVIRONMENTS)
+	@.venv/bin/python -m local.sam_version $(SAM)
+	@exec .venv/bin/python -m local --aws-port $(AWS_PORT) --ws-port $(WS_PORT) --sam $(SAM)
+
+.PHONY: deploy
+deploy: $(SAM_ENVIRONMENT) ## build and deploy to AWS, asking for what it needs
+	@$(PYTHON) -m local.sam_version $(SAM)
+	$(SAM) build
+	$(SAM) deploy --guided
+
+##@ Check
+
+.PHONY: test
+test: lint ## lint, then run all tests
+	.venv/bin/pytest
+
+.PHONY: lint
+lint: test-environments ## ruff, mypy, cfn-lint and sam validate
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/cfn-lint template.yaml
+	@.venv/bin/python -m local.sam_version $(SAM)
+	$(SAM) validate --lint --region us-east-1
+
+.PHONY: scan
+scan: .local/scan/done ## checkov and bandit
+	.local/scan/bin/checkov --config-file .checkov.yaml
+	.local/scan/bin/bandit --quiet --configfile pyproject.toml --recursive functions local
+
+.PHONY: audit
+audit: .local/scan/done ## known vulnerabilities of the functions' dependencies (needs the advisory service)
+	.local/scan/bin/pip-audit --requirement functions/requirements.txt
+
+.PHONY: test-environments
+test-environments:
+	@$(MAKE) --no-print-directory --silent -j3 .venv/dev.done $(LOCAL_ENVIRONMENTS)
+
+##@ Environments
+
+LOCAL_ENVIRONMENTS = .local/emulator/done $(SAM_ENVIRONMENT)
+
+# $(1): folder of the environment, $(2): requirements file, $(3): what it is for
+define install
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing $(3) ..."
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -r $(2)
+	@touch $@
+endef
+
+.venv/local.done: local/requirements.txt
+	$(call install,.venv,$<,the local run)
+
+.venv/dev.done: requirements-dev.txt functions/requirements.txt local/requirements.txt
+	$(call install,.venv,$<,what the tests need)
+
+.local/emulator/done: local/requirements-emulator.txt
+	$(call install,.local/emulator,$<,the emulator)
+
+.local/scan/done: requirements-scan.txt
+	$(call install,.local/scan,$<,the scanners)
+
+.local/sam/done: local/requirements-sam.txt
+	$(call install,.local/sam,$<,the SAM CLI)
+
+.PHONY: clean
+clean: ## remove all that make made
+	rm -rf .venv .local .aws-sam

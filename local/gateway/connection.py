@@ -1,0 +1,127 @@
+"""Serve WebSocket and plain HTTP on one port, as API Gateway does.
+
+Each protocol is left to a library: a client that asks to upgrade is served by
+websockets, everything else (the @connections API) by aiohttp's HTTP server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from websockets.asyncio.server import ServerConnection
+from websockets.typing import Subprotocol
+
+from .events import Session
+
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
+MAX_FRAME_BYTES = 32 * 1024
+MAX_MESSAGE_BYTES = 128 * 1024
+
+# Twice what either library reads of a request's head. A client that sends more, or
+# takes longer, before the blank line is cut off.
+MAX_HEAD_BYTES = 65_536
+HEAD_TIMEOUT_SECONDS = 10.0
+
+_UPGRADE = re.compile(rb"^upgrade:[ \t]*websocket[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+
+
+class GatewayConnection(ServerConnection):
+    """Hold back the bytes of a new TCP connection until its first request's head is whole.
+
+    Then either go on as the WebSocket connection this is, with the bytes replayed, or
+    hand the transport to an HTTP protocol. Both steps use nothing but the methods of
+    ``asyncio.Protocol`` and ``asyncio.Transport.set_protocol``.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        http_protocol: Callable[[], asyncio.Protocol],
+        undecided: set[asyncio.Transport],
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._http_protocol = http_protocol
+        self._undecided = undecided
+        self._head = bytearray()
+        self._decided = False
+        self._head_timer: asyncio.TimerHandle
+        self._closing: asyncio.Task[None] | None = None
+        self.session: Session | None = None
+        self.subprotocol_to_echo: Subprotocol | None = None
+
+    async def push(self, body: bytes, buffer_bytes: int) -> None:
+        """Send one message without waiting for the client to read it.
+
+        Raises:
+            BufferError: More than ``buffer_bytes`` would wait for the client. A message
+                is always taken when none waits.
+            websockets.exceptions.ConnectionClosed: The connection is closed or closing.
+        """
+        waiting = self.transport.get_write_buffer_size()
+        if waiting and waiting + len(body) > buffer_bytes:
+            raise BufferError(f"{waiting} bytes wait for the client")
+        try:
+            body.decode()
+            text = True
+        except UnicodeDecodeError:
+            # A text frame must be UTF-8: clients would drop the connection.
+            text = False
+        frames = [body[at : at + MAX_FRAME_BYTES] for at in range(0, len(body), MAX_FRAME_BYTES)]
+        await self.send(frames if len(frames) > 1 else body, text=text)
+        if self.session:
+            self.session.last_active_at = time.time()
+
+    def close_soon(self, code: int, reason: str) -> None:
+        """Start the closing handshake without waiting for the client's part in it."""
+        if self._closing is None:
+            self._closing = self.loop.create_task(self.close(code, reason))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first request before being a WebSocket connection."""
+        self.transport = cast(asyncio.Transport, transport)
+        self._undecided.add(self.transport)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the first request's head, then let one of the two libraries go on."""
+        if self._decided:
+            super().data_received(data)
+            return
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._head) > MAX_HEAD_BYTES:
+                self.transport.abort()
+            return
+        self._decide()
+        received, self._head = bytes(self._head), bytearray()
+        if _UPGRADE.search(received, 0, end + 2):
+            super().connection_made(self.transport)
+            super().data_received(received)
+        else:
+            protocol = self._http_protocol()
+            self.transport.set_protocol(protocol)
+            protocol.connection_made(self.transport)
+            protocol.data_received(received)
+
+    def eof_received(self) -> None:
+        """Close a connection that ends before its first request is whole."""
+        if self._decided:
+            super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection that never became one."""
+        if self._decided:
+            super().connection_lost(exc)
+        else:
+            self._decide()
+
+    def _decide(self) -> None:
+        self._decided = True
+        self._head_timer.cancel()
+        self._undecided.discard(self.transport)

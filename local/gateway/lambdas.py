@@ -1,0 +1,98 @@
+"""Invoke functions through the Lambda API.
+
+The requests are signed with botocore and sent with aiohttp rather than through
+boto3, whose blocking client would need a thread for each function that is running:
+a slow function may hold its call for 29 s, and any number of messages may be under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from yarl import URL
+
+
+class InvocationError(Exception):
+    """Say that a function gave no answer. Base of the ways to fail::
+
+    InvocationError
+    ├── FunctionRaisedError   it ran and failed
+    ├── FunctionTimeoutError  it took longer than the integration may
+    └── NotInvokedError       the Lambda API refused, or could not be reached
+    """
+
+
+class FunctionRaisedError(InvocationError):
+    """Carry the function's ``errorType`` and ``errorMessage``, which clients never see."""
+
+    def __init__(self, error_type: str, error_message: str) -> None:
+        super().__init__(error_type)
+        self.error_message = error_message
+
+
+class FunctionTimeoutError(InvocationError):
+    """Say that the integration timeout passed."""
+
+
+class NotInvokedError(InvocationError):
+    """Say that the function did not run."""
+
+
+class Lambdas:
+    """Invoke functions, any number at a time. Create it inside a running loop."""
+
+    def __init__(self, endpoint_url: str, region: str, credentials: Credentials) -> None:
+        self._endpoint_url = endpoint_url.rstrip("/")
+        self._region = region
+        self._credentials = credentials
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
+        )
+
+    async def invoke(self, function: str, event: dict[str, Any], timeout_ms: int) -> Any:
+        """Return the function's result, parsed from JSON.
+
+        Raises:
+            InvocationError: There is none; see its subclasses.
+        """
+        url = f"{self._endpoint_url}/2015-03-31/functions/{quote(function, safe='')}/invocations"
+        body = json.dumps(event).encode()
+        request = AWSRequest("POST", url, headers={"Content-Type": "application/json"}, data=body)
+        SigV4Auth(self._credentials.get_frozen_credentials(), "lambda", self._region).add_auth(
+            request
+        )
+        try:
+            async with (
+                asyncio.timeout(timeout_ms / 1000),
+                self._http.post(
+                    URL(url, encoded=True), data=body, headers=dict(request.headers)
+                ) as response,
+            ):
+                payload = await response.read()
+        except TimeoutError as error:
+            raise FunctionTimeoutError(f"no answer in {timeout_ms} ms") from error
+        except aiohttp.ClientError as error:
+            raise NotInvokedError(str(error)) from error
+        if response.status >= 300:
+            raise NotInvokedError(f"the Lambda API answered {response.status}")
+        try:
+            result = json.loads(payload or b"null")
+        except ValueError as error:
+            raise FunctionRaisedError("result is not JSON", "") from error
+        if "X-Amz-Function-Error" in response.headers:
+            details = result if isinstance(result, dict) else {}
+            raise FunctionRaisedError(
+                str(details.get("errorType", "unknown")), str(details.get("errorMessage", ""))
+            )
+        return result
+
+    async def close(self) -> None:
+        """Close the connections to the Lambda API."""
+        await self._http.close()

@@ -1,0 +1,181 @@
+"""The stack on the emulator: built and deployed by the real SAM CLI."""
+
+import json
+import platform
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from local import template
+from local.aws import HOST, REGION, LocalAws
+from local.processes import run_to_end, running
+
+ROOT = Path(__file__).parent.parent
+# By default SAM looks beside the template that it is given.
+CONFIGURATION = ("--config-file", ROOT / "samconfig.toml", "--config-env", "local")
+STACK_NAME = "websocket-notifications"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The programs of the local run."""
+
+    sam: Path = ROOT / ".local/sam/bin/sam"
+    ministack: Path = ROOT / ".local/emulator/bin/ministack"
+
+
+@contextmanager
+def emulator(aws: LocalAws, tools: Tools, folder: Path, **settings: str) -> Iterator[None]:
+    """Run the emulator, on loopback, while the block lasts; its files stay below `folder`.
+
+    Args:
+        settings: further environment variables of the emulator.
+    """
+    scratch = folder / "emulator-files"
+    scratch.mkdir(parents=True, exist_ok=True)
+    environment = aws.environment() | {
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": str(aws.port),
+        "MINISTACK_HOST": HOST,
+        "IOT_MTLS_ENABLED": "0",
+        # Functions get the permissions of their roles, so that a missing one shows here.
+        "AUTH": "true",
+        "TMPDIR": str(scratch),
+        "STATE_DIR": str(scratch),
+        **settings,
+    }
+    with running(
+        "emulator",
+        [tools.ministack],
+        environment,
+        log=folder / "emulator.log",
+        ready=lambda: _answers(f"{aws.endpoint_url}/_ministack/health"),
+        within_seconds=60,
+    ):
+        yield
+
+
+@contextmanager
+def gateway(aws: LocalAws, port: int, api_id: str, folder: Path, *options: str) -> Iterator[None]:
+    """Run the local API Gateway in front of the emulator while the block lasts."""
+    with running(
+        "gateway",
+        [
+            *(sys.executable, "-m", "local.gateway", "--host", HOST, "--port", str(port)),
+            *("--endpoint-url", aws.endpoint_url, "--region", REGION, "--api-id", api_id),
+            *options,
+        ],
+        aws.environment() | {"PYTHONPATH": str(ROOT)},
+        log=folder / "gateway.log",
+        ready=lambda: _accepts(port),
+        within_seconds=30,
+    ):
+        yield
+
+
+def build(aws: LocalAws, tools: Tools, folder: Path) -> Path:
+    """Run `sam build` for this machine's interpreter and processor; return the built template."""
+    target = folder / "build"
+    run_to_end(
+        "sam build",
+        [
+            *(tools.sam, "build", *CONFIGURATION),
+            *("--build-dir", target, "--cache-dir", folder / "cache"),
+            *("--parameter-overrides", *_overrides(host_parameters())),
+        ],
+        aws.environment(),
+        ROOT,
+    )
+    return target / "template.yaml"
+
+
+def deploy(
+    aws: LocalAws,
+    tools: Tools,
+    built: Path,
+    gateway_address: str,
+    parameters: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Run `sam deploy` on the emulator, finish what it cannot do, and return the outputs."""
+    overrides = host_parameters() | dict(parameters or {})
+    adapted, responses = template.adapt(
+        yaml.safe_load(built.read_text()), gateway_address, overrides
+    )
+    local_template = built.with_name("template-local.yaml")
+    local_template.write_text(yaml.safe_dump(adapted, sort_keys=False))
+    run_to_end(
+        "sam deploy",
+        [
+            *(tools.sam, "deploy", *CONFIGURATION),
+            *("--template-file", local_template, "--stack-name", STACK_NAME),
+            *("--parameter-overrides", *_overrides(overrides)),
+        ],
+        aws.environment(),
+        ROOT,
+    )
+    _create_route_responses(aws, responses)
+    return _outputs(aws)
+
+
+def host_parameters() -> dict[str, str]:
+    """Return the template's parameters for this machine.
+
+    The emulator runs functions on the host's interpreter and processor, while the template's
+    defaults are the best for AWS.
+    """
+    arm = platform.machine() in ("arm64", "aarch64")
+    return {
+        "FunctionRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+        "FunctionArchitecture": "arm64" if arm else "x86_64",
+    }
+
+
+def _overrides(parameters: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in parameters.items()]
+
+
+def _create_route_responses(aws: LocalAws, responses: Sequence[template.RouteResponse]) -> None:
+    cloudformation, gateway = aws.client("cloudformation"), aws.client("apigatewayv2")
+    resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+    physical_ids = {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in resources}
+    for response in responses:
+        gateway.create_route_response(
+            ApiId=physical_ids[response.api],
+            # The emulator's id is "<api>/<route>", API Gateway's the route alone.
+            RouteId=physical_ids[response.route].rpartition("/")[2],
+            RouteResponseKey=response.key,
+        )
+
+
+def _outputs(aws: LocalAws) -> dict[str, str]:
+    stack = aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+    outputs = {row["OutputKey"]: row["OutputValue"] for row in stack["Outputs"]}
+    return outputs | {"AwsEndpointUrl": aws.endpoint_url}
+
+
+def write_outputs(outputs: Mapping[str, str], path: Path) -> None:
+    """Write the outputs as JSON."""
+    path.write_text(json.dumps(outputs, indent=2) + "\n")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 - a loopback address
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,93 @@
+"""What the built template needs before the emulator can deploy it.
+
+The template is written for AWS. Three things differ here, and all are done to a copy of what
+`sam build` made:
+
+- the emulator's CloudFormation refuses a template that holds a type it does not know. Route
+  responses are taken out, and made through the API once the stack stands;
+- it hands on the value of a `Number` parameter as a string, over which its queue pollers stumble:
+  in event source mappings the number itself takes the reference's place;
+- the public name of the API does not resolve, so it becomes the local gateway's address.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_PUBLIC_ADDRESS = re.compile(
+    r"(?P<scheme>https|wss)://\$\{\w+\}\.execute-api\.\$\{AWS::Region\}\.\$\{AWS::URLSuffix\}"
+)
+_LOCAL_SCHEME = {"https": "http", "wss": "ws"}
+
+
+@dataclass(frozen=True, slots=True)
+class RouteResponse:
+    """A route response that was taken out: logical ids of its API and of its route."""
+
+    api: str
+    route: str
+    key: str
+
+
+def adapt(
+    template: dict[str, Any], gateway_address: str, parameters: Mapping[str, str]
+) -> tuple[dict[str, Any], list[RouteResponse]]:
+    """Return the template for the emulator, and the route responses that it lacks.
+
+    Args:
+        template: what `sam build` made, parsed.
+        gateway_address: host and port of the local gateway.
+        parameters: values of the template's parameters, where not its defaults.
+    """
+    numbers = {
+        name: int(parameters.get(name, parameter["Default"]))
+        for name, parameter in template["Parameters"].items()
+        if parameter["Type"] == "Number"
+    }
+    responses = []
+    resources = {}
+    for logical_id, resource in template["Resources"].items():
+        properties = resource.get("Properties", {})
+        match resource["Type"]:
+            case "AWS::ApiGatewayV2::RouteResponse":
+                responses.append(
+                    RouteResponse(
+                        api=properties["ApiId"]["Ref"],
+                        route=properties["RouteId"]["Ref"],
+                        key=properties["RouteResponseKey"],
+                    )
+                )
+            case "AWS::Lambda::EventSourceMapping":
+                resources[logical_id] = resource | {
+                    "Properties": _with_numbers(properties, numbers)
+                }
+            case _:
+                resources[logical_id] = resource
+    return _with_local_address({**template, "Resources": resources}, gateway_address), responses
+
+
+def _with_numbers(node: Any, numbers: Mapping[str, int]) -> Any:
+    """Copy a tree with numbers in the place of references to them."""
+    match node:
+        case {"Ref": str(name)} if name in numbers:
+            return numbers[name]
+        case dict():
+            return {key: _with_numbers(value, numbers) for key, value in node.items()}
+        case _:
+            return node
+
+
+def _with_local_address(node: Any, gateway_address: str) -> Any:
+    """Copy a tree with the gateway's address in the place of the API's public one."""
+    match node:
+        case dict():
+            return {key: _with_local_address(value, gateway_address) for key, value in node.items()}
+        case list():
+            return [_with_local_address(value, gateway_address) for value in node]
+        case str():
+            return _PUBLIC_ADDRESS.sub(
+                lambda match: f"{_LOCAL_SCHEME[match['scheme']]}://{gateway_address}", node
+            )
+        case _:
+            return node

@@ -1,0 +1,100 @@
+"""The documents say what is true of the code beside them."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local.sam_version import OLDEST
+from push import errors
+from support import events, template
+
+ROOT = template.PATH.parent
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def subclasses(cls: type) -> set[type]:
+    return {cls} | {found for child in cls.__subclasses__() for found in subclasses(child)}
+
+
+def table_after(heading: str, text: str = README) -> list[str]:
+    """Return the first column of the first table after a heading of the README."""
+    rows = re.findall(
+        r"^\| (.+?) \|", text.partition(heading)[2].partition("\n## ")[0], re.MULTILINE
+    )
+    return rows[1:]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_that_is_named_exists(path: Path) -> None:
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"],  # noqa: S607 - make is on the path
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for target in set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", path.read_text(), re.MULTILINE)):
+        assert re.search(rf"^{target} ", listed, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_json_in_documents_is_json(path: Path) -> None:
+    for block in re.findall(r"```json\n(.*?)```", path.read_text(), re.DOTALL):
+        json.loads(block)
+
+
+def test_the_error_codes_are_all_listed() -> None:
+    text = README.partition("What cannot be done is answered")[2]
+    listed = set(re.findall(r"^\s*\| `(\w+)` \|", text.partition("\n## ")[0], re.MULTILINE))
+
+    assert listed == {
+        cls.code for cls in subclasses(errors.RequestRejected) if hasattr(cls, "code")
+    }
+
+
+def test_the_parameters_are_all_listed() -> None:
+    listed = re.findall(r"`(\w+)`", " ".join(table_after("## Deploy it to AWS")))
+
+    assert set(listed) == template.written()["Parameters"].keys()
+
+
+def test_the_actions_are_all_listed() -> None:
+    listed = re.findall(r'"action":"(\w+)"', " ".join(table_after("## The protocol")))
+
+    routes = template.written()["Resources"]["WebSocketApi"]["Properties"]["Routes"]
+    assert set(listed) == {route for route in routes if not route.startswith("$")}
+
+
+def test_the_metrics_are_all_listed() -> None:
+    text = README.partition("**Metrics**")[2].partition("Traces")[0]
+    sources = "".join(path.read_text() for path in (ROOT / "functions").rglob("*.py"))
+    counted = set(re.findall(r'count\("(\w+)"', sources))
+
+    assert set(re.findall(r"`(\w+)`", text)) - {"WebSocketNotifications"} == counted
+
+
+def test_the_example_of_the_console_is_the_file_for_it() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+
+    assert events.load("entity-updated-detail") in [json.loads(block) for block in blocks]
+    (entry,) = events.load("entity-updated")
+    assert json.loads(entry["Detail"]) == events.load("entity-updated-detail")
+
+
+def test_the_oldest_sam_cli_is_the_same_everywhere() -> None:
+    oldest = ".".join(map(str, OLDEST))
+    assert f"{oldest} or newer" in README
+    assert (
+        f"aws-sam-cli>={oldest.removesuffix('.0')}"
+        in (ROOT / "local/requirements-sam.txt").read_text()
+    )
