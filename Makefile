@@ -47,6 +47,17 @@ lint: test-environments ## ruff, mypy, cfn-lint and sam validate
 	@.venv/bin/python -m local.sam_version $(SAM)
 	$(SAM) validate --lint --region us-east-1
 
+# The local gateway, the emulator's own front, or the wss:// address of a stage on AWS.
+TARGET ?= gateway
+
+.PHONY: conformance
+conformance: test-environments ## check the local gateway; TARGET=emulator or wss://... checks another
+	.venv/bin/pytest tests/conformance --target $(TARGET)
+
+.PHONY: bench-gateway
+bench-gateway: test-environments ## measure the local gateway
+	PYTHONPATH=tests EMULATOR_PYTHON=.local/emulator/bin/python .venv/bin/python -m benchmarks.gateway
+
 .PHONY: scan
 scan: .local/scan/done ## checkov and bandit
 	.local/scan/bin/checkov --config-file .checkov.yaml

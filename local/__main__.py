@@ -36,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(aws_port: int, ws_port: int, tools: stack.Tools) -> None:
     """Start everything, print what to do next, and wait to be stopped."""
+    if aws_port == ws_port:
+        raise LocalRunError("AWS_PORT and WS_PORT must differ: two servers listen on them.")
     aws = LocalAws(aws_port)
     outputs_file = FOLDER / "outputs.json"
     started = time.monotonic()

@@ -14,10 +14,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
-from .api import Api, ApiNotFoundError, ApiReader
+from .api import ApiNotFoundError, ApiReader
+from .faults import Faults
 from .gateway import Gateway
 from .lambdas import Lambdas
 from .options import Options, parse
+from .runtime import Runtime
+from .throttle import Throttle
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewayv2 import ApiGatewayV2Client
@@ -52,7 +55,9 @@ async def run(options: Options) -> None:
         raise CannotStartError(str(error)) from error
 
     lambdas = Lambdas(lambda_url, options.region, credentials)
-    gateway = Gateway(options, api, lambdas)
+    throttle = Throttle(options.throttle_rate, options.throttle_burst)
+    runtime = Runtime(options, api, lambdas, throttle, Faults(options))
+    gateway = Gateway(runtime)
     stop = asyncio.Event()
     reread = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -68,7 +73,7 @@ async def run(options: Options) -> None:
             ) from error
         stages = ", ".join(sorted(api.stages)) or "none yet"
         print(f"gateway ready: {address} api={api.id} stages: {stages}", flush=True)
-        refresher = asyncio.create_task(_refresh(gateway, reader, reread, options.refresh_seconds))
+        refresher = asyncio.create_task(_refresh(runtime, reader, reread))
         await stop.wait()
         refresher.cancel()
         await gateway.stop()
@@ -76,25 +81,23 @@ async def run(options: Options) -> None:
         await lambdas.close()
 
 
-async def _refresh(
-    gateway: Gateway, reader: ApiReader, reread: asyncio.Event, seconds: float
-) -> None:
+async def _refresh(runtime: Runtime, reader: ApiReader, reread: asyncio.Event) -> None:
     while True:
         try:
-            async with asyncio.timeout(seconds or None):
+            async with asyncio.timeout(runtime.options.refresh_seconds or None):
                 await reread.wait()
         except TimeoutError:
             pass
         reread.clear()
         try:
-            api: Api = await asyncio.to_thread(reader.read)
+            api = await asyncio.to_thread(reader.read)
         except (ApiNotFoundError, BotoCoreError, ClientError) as error:
             # A stack that is being replaced, or an emulator that restarts: serve what was.
             log.warning("the API cannot be read, the last reading stays: %s", error)
             continue
-        if api != gateway.api:
+        if api != runtime.api:
             log.info("the API has changed: %d routes, %d stages", len(api.routes), len(api.stages))
-            gateway.api = api
+            runtime.api = api
 
 
 def _tls(options: Options) -> ssl.SSLContext | None:

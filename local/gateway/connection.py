@@ -24,7 +24,7 @@ MAX_MESSAGE_BYTES = 128 * 1024
 # Twice what either library reads of a request's head. A client that sends more, or
 # takes longer, before the blank line is cut off.
 MAX_HEAD_BYTES = 65_536
-HEAD_TIMEOUT_SECONDS = 10.0
+HEAD_TIMEOUT_SECONDS = 5.0
 
 _UPGRADE = re.compile(rb"^upgrade:[ \t]*websocket[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 

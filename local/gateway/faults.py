@@ -22,7 +22,7 @@ class Faults:
     """Draw faults from one generator, so that a seed repeats them for the same order of calls."""
 
     def __init__(self, options: Options) -> None:
-        self._random = random.Random(options.fault_seed)
+        self._random = random.Random(options.fault_seed)  # noqa: S311 - repeatable, no secret
         self._lose_disconnect = options.fault_lose_disconnect
         self._shares = (
             (Fault.LIMITED, options.fault_429),

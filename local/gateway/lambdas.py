@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -18,15 +20,22 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from yarl import URL
 
+from . import refusals
+from .api import Route, Stage
+from .refusals import Refusal
+
 
 class InvocationError(Exception):
-    """Say that a function gave no answer. Base of the ways to fail::
+    """Say that a function gave no usable answer. Base of the ways to fail::
 
     InvocationError
     ├── FunctionRaisedError   it ran and failed
     ├── FunctionTimeoutError  it took longer than the integration may
-    └── NotInvokedError       the Lambda API refused, or could not be reached
+    ├── NotInvokedError       the Lambda API refused, or could not be reached
+    └── BadAnswerError        it answered what a proxy integration may not
     """
+
+    refusal: Refusal = refusals.FAILED
 
 
 class FunctionRaisedError(InvocationError):
@@ -40,9 +49,24 @@ class FunctionRaisedError(InvocationError):
 class FunctionTimeoutError(InvocationError):
     """Say that the integration timeout passed."""
 
+    refusal = refusals.TIMED_OUT
+
 
 class NotInvokedError(InvocationError):
     """Say that the function did not run."""
+
+
+class BadAnswerError(InvocationError):
+    """Say what is wrong with the answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hold what a function answered; header names are in lower case."""
+
+    status: int
+    body: str | None
+    headers: dict[str, str]
 
 
 class Lambdas:
@@ -85,13 +109,42 @@ class Lambdas:
         try:
             result = json.loads(payload or b"null")
         except ValueError as error:
-            raise FunctionRaisedError("result is not JSON", "") from error
+            raise BadAnswerError("not JSON") from error
         if "X-Amz-Function-Error" in response.headers:
             details = result if isinstance(result, dict) else {}
             raise FunctionRaisedError(
                 str(details.get("errorType", "unknown")), str(details.get("errorMessage", ""))
             )
         return result
+
+    async def integrate(
+        self, route: Route, stage: Stage, event: dict[str, Any], timeout_ms: int
+    ) -> Answer:
+        """Return what a route's function answered, in ``timeout_ms`` or its own shorter time.
+
+        Raises:
+            InvocationError: It failed, or its answer is not a proxy integration's.
+        """
+        if route.function is None:
+            raise NotInvokedError("the route has no Lambda proxy integration")
+        result = await self.invoke(
+            stage.resolve(route.function), event, min(route.timeout_ms, timeout_ms)
+        )
+        status = result.get("statusCode") if isinstance(result, dict) else None
+        if not isinstance(status, int | str) or not re.fullmatch("[1-5][0-9]{2}", str(status)):
+            raise BadAnswerError("no statusCode")
+        body = result.get("body")
+        if body is not None and not isinstance(body, str):
+            raise BadAnswerError("the body is not a string")
+        headers = {
+            name.lower(): str(values[0])
+            for name, values in (result.get("multiValueHeaders") or {}).items()
+            if values
+        }
+        headers |= {
+            name.lower(): str(value) for name, value in (result.get("headers") or {}).items()
+        }
+        return Answer(int(status), body, headers)
 
     async def close(self) -> None:
         """Close the connections to the Lambda API."""

@@ -60,7 +60,7 @@ def test_what_is_not_there_is_not_in_the_frame() -> None:
 
 
 def test_fields_that_are_not_of_the_protocol_stay_out_of_the_frame() -> None:
-    event = events.entity_updated(entityId="e", secret="s", type="x", id="y")  # noqa: S106
+    event = events.entity_updated(entityId="e", secret="s", type="x", id="y")
 
     frame = json.loads(Notification.parse(json.dumps(event)).frame)
 

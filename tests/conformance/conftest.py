@@ -1,0 +1,135 @@
+"""Run one suite against three targets.
+
+``--target gateway`` (the default): the emulator and local gateways, started here.
+``--target emulator``: the emulator's own WebSocket front, to see which cases it fails.
+``--target wss://…/probe``: a deployed probe stack on AWS; needs credentials that may call
+``execute-api:ManageConnections``.
+
+The environment variable EMULATOR_PYTHON names the interpreter that the emulator is
+installed for; its default is ``.local/emulator/bin/python``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conformance import deploy
+from conformance.targets import Target, aws_target
+
+GATEWAY_ONLY = ("option", "log")
+CREDENTIALS = {
+    "aws_access_key_id": deploy.CREDENTIALS["AWS_ACCESS_KEY_ID"],
+    "aws_secret_access_key": deploy.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--target``."""
+    parser.addoption(
+        "--target",
+        default=os.environ.get("CONFORMANCE_TARGET", "gateway"),
+        help="gateway, emulator, or the wss:// URL of the probe stage on AWS",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers here, for runs that start with another configuration."""
+    for name, reason in (("option", "needs an option"), ("log", "is about the log or the command")):
+        config.addinivalue_line("markers", f"{name}: {reason}; runs against the gateway only")
+
+
+def target_of(config: pytest.Config) -> str:
+    """Return the target; the option is unknown when pytest was started on a parent folder."""
+    return str(config.getoption("--target", default="gateway"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and list, the cases that only the gateway's options or log make possible."""
+    if target_of(config) == "gateway":
+        return
+    left_out = [item for item in items if any(map(item.get_closest_marker, GATEWAY_ONLY))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for item in left_out:
+        if reporter:
+            reporter.write_line(f"not for this target: {item.nodeid}")
+
+
+@dataclass(frozen=True)
+class Local:
+    """Hold what is needed to start gateways."""
+
+    stack: deploy.Stack
+    directory: Path
+
+
+@pytest.fixture(scope="session")
+def local(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Local]:
+    """Run the emulator with the probe stack deployed."""
+    python = os.environ.get("EMULATOR_PYTHON", str(deploy.ROOT / ".local/emulator/bin/python"))
+    if not Path(python).exists():
+        pytest.fail(f"no emulator: EMULATOR_PYTHON is {python}")
+    directory = tmp_path_factory.mktemp("local")
+    with deploy.emulator(python, directory) as url:
+        yield Local(deploy.deploy(url, python), directory)
+
+
+@pytest.fixture(scope="session")
+def gateways(local: Local) -> Iterator[tuple[deploy.RunningGateway, deploy.RunningGateway]]:
+    """Run a gateway with its defaults for each of the two APIs."""
+    with (
+        deploy.gateway(local.stack, local.stack.probe_api, local.directory) as probe,
+        deploy.gateway(local.stack, local.stack.plain_api, local.directory) as plain,
+    ):
+        yield probe, plain
+
+
+@pytest.fixture(scope="session")
+def session_target(request: pytest.FixtureRequest) -> Target:
+    """Give the target of the whole run."""
+    name = target_of(request.config)
+    if name == "gateway":
+        probe, plain = request.getfixturevalue("gateways")
+        target = Target({"probe": probe.url, "plain": plain.url}, deploy.REGION, CREDENTIALS)
+    elif name == "emulator":
+        stack = request.getfixturevalue("local").stack
+        front = stack.endpoint_url.replace("http", "ws", 1) + "/_aws/execute-api"
+        urls = {"probe": f"{front}/{stack.probe_api}", "plain": f"{front}/{stack.plain_api}"}
+        target = Target(urls, deploy.REGION, CREDENTIALS)
+    else:
+        target = aws_target(name)
+    return target
+
+
+@pytest.fixture
+def target(session_target: Target) -> Iterator[Target]:
+    """Give the target, and close the connections that a case leaves open."""
+    yield session_target
+    session_target.close()
+
+
+@pytest.fixture
+def with_options(local: Local) -> Iterator[Callable[..., tuple[Target, deploy.RunningGateway]]]:
+    """Give a function that starts a gateway of the probe API with options of its own."""
+    with ExitStack() as running:
+
+        def start(*options: str, api: str = "probe") -> tuple[Target, deploy.RunningGateway]:
+            api_id = local.stack.probe_api if api == "probe" else local.stack.plain_api
+            gateway = running.enter_context(
+                deploy.gateway(local.stack, api_id, local.directory, *options)
+            )
+            urls = {"probe": gateway.url, "plain": gateway.url}
+            target = Target(urls, deploy.REGION, CREDENTIALS)
+            running.callback(target.close)
+            return target, gateway
+
+        yield start

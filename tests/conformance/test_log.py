@@ -1,0 +1,96 @@
+"""The gateway's log: a line for each connection, route and refusal, and no secrets."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from websockets.exceptions import InvalidStatus
+
+from conformance.targets import Target
+
+pytestmark = pytest.mark.log
+
+
+def lines(gateway: Any, pattern: str, count: int = 1) -> list[str]:
+    """Wait for ``count`` log lines that match a pattern, and return all that do."""
+    deadline = time.monotonic() + 10
+    while True:
+        found = [line for line in gateway.log.splitlines() if re.search(pattern, line)]
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
+def test_connection_has_a_line_at_each_end(with_options: Callable[..., Any]) -> None:
+    """own: the log says when a connection opened and how it ended."""
+    target, gateway = with_options()
+    client = target.connect()
+    connection_id = re.escape(client.id)
+    client.ws.close(4001, "bye")
+    assert len(lines(gateway, f"connection {connection_id} .*opened")) == 1
+    assert len(lines(gateway, f"connection {connection_id} closed: 4001 bye")) == 1
+    assert len(lines(gateway, f"route \\$disconnect connection={connection_id} .*200")) == 1
+
+
+def test_message_has_a_line_with_its_outcome(with_options: Callable[..., Any]) -> None:
+    """own: the log names the route, the request and what became of it."""
+    target, gateway = with_options()
+    client = target.connect()
+    request_id = client.ask({"action": "echo"})["event"]["requestContext"]["requestId"]
+    client.ask({"action": "fail"})
+    client.ask({"action": "nowhere"})
+    client.ask({"action": "impatient", "seconds": 2})
+    assert len(lines(gateway, f"route echo .*requestId={request_id}: 200, replied")) == 1
+    assert len(lines(gateway, "route fail .*FunctionRaisedError")) == 1
+    assert len(lines(gateway, r"route \(none\) .*no such route")) == 1
+    assert len(lines(gateway, "route impatient .*FunctionTimeoutError.*500 ms")) == 1
+
+
+def test_refusal_has_a_line_with_its_cause(with_options: Callable[..., Any]) -> None:
+    """own: the log says who was refused, with what status, and why."""
+    target, gateway = with_options()
+    target.refused("nowhere")
+    target.refused(query={"token": ""})
+    target.refused(query={"token": "deny"})
+    target.refused(query={"status": "418"})
+    for cause in ("403 .no such stage", "401 .an identity source is missing",
+                  "403 .denied by the authorizer", r"418 .by \$connect"):  # fmt: skip
+        assert len(lines(gateway, f"connection .*refused: {cause}")) == 1
+    with pytest.raises(ClientError):
+        target.management().get_connection(ConnectionId="L0SM9cOFvHcCIhw=")
+    assert len(lines(gateway, "@connections GET .*refused: 410 GoneException")) == 1
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_log_has_no_secrets(target: Target, with_options: Callable[..., Any], level: str) -> None:
+    """own: no token, header value, query string value or body is ever logged."""
+    # Kept short and made of letters that no id of the gateway's own is long enough to hold.
+    secret = "hush-hush-hush-hush"
+    chatty, gateway = with_options("--log-level", level)
+    client = chatty.connect(
+        query={"colour": secret}, additional_headers={"Authorization": secret, "Cookie": secret}
+    )
+    connection_id = client.id
+    for action in ("echo", "fail", "malformed", secret):
+        client.ask({"action": action, "note": secret})
+    client.send(secret)
+    client.receive()
+    management = chatty.management()
+    management.post_to_connection(ConnectionId=connection_id, Data=secret.encode())
+    with pytest.raises(ClientError):
+        management.post_to_connection(ConnectionId="L0SM9cOFvHcCIhw=", Data=secret.encode())
+    for query in ({"token": "raise"}, {"raise": secret}, {"status": "403"}):
+        with pytest.raises(InvalidStatus):
+            chatty.connect(
+                query={"colour": secret, **query}, additional_headers={"Authorization": secret}
+            )
+    client.ws.close()
+    assert lines(gateway, r"route \$disconnect")
+    assert secret not in gateway.log
+    assert "secret of" not in gateway.log
+    assert "colour" not in gateway.log

@@ -1,0 +1,126 @@
+"""The application, built and deployed once for all integration tests, on ports of its own."""
+
+import asyncio
+import compileall
+import fcntl
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+import pytest
+import yaml
+
+from integration.harness import Application, eventually, free_port, unique
+from local import stack
+from local.aws import HOST, LocalAws
+
+# Kept between runs, so that `sam build` finds what it built before.
+_BUILD_FOLDER = stack.ROOT / ".local/test"
+
+# Every wait has a deadline of its own; this one is for what forgot to have one.
+_LONGEST_TEST_SECONDS = 300
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run tests that are coroutines, each in a loop of its own, and not for ever."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), _LONGEST_TEST_SECONDS))
+    return True
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """Build and deploy the application as `make local` does, beside any that runs."""
+    folder = tmp_path_factory.mktemp("application")
+    tools = stack.Tools()
+    aws, ws_port = LocalAws(free_port()), free_port()
+    # Held to the end: the functions run on what was built.
+    with _exclusive(_BUILD_FOLDER), stack.emulator(aws, tools, folder):
+        built = share_code(stack.build(aws, tools, _BUILD_FOLDER), folder / "code")
+        outputs = stack.deploy(aws, tools, built, f"{HOST}:{ws_port}")
+        application = Application(aws, ws_port, outputs, folder)
+        try:
+            application.start_gateway()
+            asyncio.run(warm_up(application))
+            yield application
+        finally:
+            application.stop_gateway()
+
+
+@pytest.fixture
+def application(deployed: Application) -> Iterator[Application]:
+    """The application, with nothing in the notifier's queue that an earlier test left there."""
+    yield deployed
+    if deployed.queued():
+        deployed.empty_queue()
+
+
+@pytest.fixture
+def application_losing_disconnects(application: Application) -> Iterator[Application]:
+    """The application, behind a gateway that never tells it that a connection has ended."""
+    application.start_gateway("--fault-lose-disconnect", "1")
+    yield application
+    application.start_gateway()
+
+
+def share_code(built: Path, folder: Path) -> Path:
+    """Let all workers of all functions run on the one copy of the code that `sam build` made.
+
+    The emulator unpacks the whole package, 57 MB of 2,700 files, for each worker of each function,
+    and starts a worker for each invocation beyond those under way. A burst of fifty frames would
+    write 3 GB and take minutes. So the package that is deployed is empty, and the code is found
+    through PYTHONPATH.
+
+    Returns:
+        The template to deploy.
+    """
+    template = yaml.safe_load(built.read_text())
+    functions = [
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    ]
+    (code,) = {built.parent / function["CodeUri"] for function in functions}
+    # Half of what a worker needs to start is the compiler; a hash tells what has changed since.
+    compileall.compile_dir(code, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+    folder.mkdir()
+    (folder / "empty").touch()
+    for function in functions:
+        function["CodeUri"] = str(folder)
+    template["Globals"]["Function"]["Environment"]["Variables"]["PYTHONPATH"] = str(code)
+    shared = built.with_name("template-shared.yaml")
+    shared.write_text(yaml.safe_dump(template, sort_keys=False))
+    return shared
+
+
+async def warm_up(application: Application) -> None:
+    """Call every function once, so that no test pays for their start, nor races it."""
+    entity_id = unique("warm-up")
+    async with application.client() as client:
+        await client.subscribe(entity_id)
+        application.publish(entity_id)
+        await client.requests(
+            [
+                {"action": "unsubscribe", "entityId": unique("warm-up")},
+                {"action": "subscriptions"},
+                {"action": "ping"},
+                {"action": "unknown"},
+            ]
+        )
+        await client.next_frame()
+    await eventually(lambda: application.subscribers(entity_id) == [], "the client is disconnected")
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; wait while another run of the tests holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,290 @@
+"""What the integration tests share: the deployed application, and clients of its WebSocket API."""
+
+import asyncio
+import json
+import socket
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from local import stack
+from local.aws import HOST, LocalAws
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+T = TypeVar("T")
+Frame = dict[str, Any]
+
+# What a busy machine may take for what takes milliseconds on an idle one.
+DEADLINE_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+
+
+def event_file(name: str) -> Any:
+    """Return the parsed content of a file in `events/`."""
+    return json.loads((stack.ROOT / "events" / name).read_text())
+
+
+def unique(name: str) -> str:
+    """Return an id that no other test uses: all share one table and one queue."""
+    return f"{name}-{uuid4().hex[:12]}"
+
+
+def envelope(**detail: Any) -> dict[str, Any]:
+    """Return an event as EventBridge hands it to the queue, with an id of its own."""
+    event: dict[str, Any] = json.loads(event_file("notifier.json")["Records"][0]["body"])
+    return event | {"id": str(uuid4()), "detail": detail}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def eventually(
+    condition: Callable[[], T], expectation: str, within_seconds: float = DEADLINE_SECONDS
+) -> T:
+    """Return the first true value of a condition; fail the test if there is none in time."""
+    deadline = time.monotonic() + within_seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_seconds:g} s: {expectation}")
+        await asyncio.sleep(_POLL_SECONDS)
+    return value
+
+
+class Client:
+    """A client of the WebSocket API, connected.
+
+    A reply is told from a push by its `requestId`; pushes that arrive meanwhile are kept.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self._request_ids = count(1)
+        self._pushed: deque[Frame] = deque()
+
+    async def request(self, action: str, **fields: Any) -> Frame:
+        """Send a request and return its reply, without the `requestId`."""
+        (reply,) = await self.requests([{"action": action, **fields}])
+        return reply
+
+    async def requests(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Send requests without waiting in between; return their replies, in the same order."""
+        replies: dict[object, Frame | None] = {}
+        for frame in frames:
+            request_id = next(self._request_ids)
+            replies[request_id] = None
+            await self.send({**frame, "requestId": request_id})
+        while None in replies.values():
+            frame = await self._receive()
+            if frame.get("requestId") in replies:
+                replies[frame.pop("requestId")] = frame
+            else:
+                self._pushed.append(frame)
+        return [reply for reply in replies.values() if reply is not None]
+
+    async def subscribe(self, *entity_ids: str) -> None:
+        """Subscribe to entities, one after the other."""
+        for entity_id in entity_ids:
+            reply = await self.request("subscribe", entityId=entity_id)
+            assert reply == {"type": "Subscribed", "entityId": entity_id}
+
+    async def exchange(self, text: str) -> Frame:
+        """Send a text as it is and return the frame that follows."""
+        await self.socket.send(text)
+        return await self.next_frame()
+
+    async def send(self, frame: Frame) -> None:
+        await self.socket.send(json.dumps(frame))
+
+    async def next_frame(self) -> Frame:
+        """Return the next frame that has not been looked at."""
+        return self._pushed.popleft() if self._pushed else await self._receive()
+
+    async def arrived(self) -> list[Frame]:
+        """Return all pushes up to now that have not been looked at.
+
+        Frames keep their order, so whatever was posted before this call arrives before the reply
+        to a request that is sent now.
+        """
+        await self.request("ping")
+        pushes = list(self._pushed)
+        self._pushed.clear()
+        return pushes
+
+    async def kill(self) -> None:
+        """End the TCP connection without a closing handshake, as a crash or a lost network does."""
+        self.socket.transport.abort()
+        await self.socket.wait_closed()
+
+    async def _receive(self) -> Frame:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            text = await self.socket.recv()
+        assert isinstance(text, str), "a frame must be text"
+        frame = json.loads(text)
+        assert isinstance(frame, dict), "a frame must be an object"
+        return frame
+
+
+class Application:
+    """The deployed stack, behind the gateway, and what its services hold."""
+
+    def __init__(self, aws: LocalAws, ws_port: int, outputs: dict[str, str], folder: Path) -> None:
+        self.outputs = outputs
+        self._aws = aws
+        self._ws_port = ws_port
+        self._folder = folder
+        self._gateway = ExitStack()
+        self._dynamodb: DynamoDBClient = aws.client("dynamodb")
+        self._sqs: SQSClient = aws.client("sqs")
+        self._events = aws.client("events")
+        self._dead_letters: list[dict[str, Any]] = []
+
+    def start_gateway(self, *options: str) -> None:
+        """Start the gateway with options; the one that runs is stopped.
+
+        It stops once the functions have answered whatever it had handed to them.
+        """
+        self.stop_gateway()
+        api_id = self.outputs["WebSocketApiId"]
+        self._gateway.enter_context(
+            stack.gateway(self._aws, self._ws_port, api_id, self._folder, *options)
+        )
+
+    def stop_gateway(self) -> None:
+        self._gateway.close()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Connect a client, with the header of the walkthrough, and close it in the end."""
+        async with connect(
+            self.outputs["WebsocketUri"], subprotocols=[Subprotocol("websocket")]
+        ) as socket:
+            yield Client(socket)
+
+    @asynccontextmanager
+    async def clients(self, number: int) -> AsyncIterator[list[Client]]:
+        """Connect clients one after the other, and close them in the end, in the same manner."""
+        async with AsyncExitStack() as sockets:
+            yield [await sockets.enter_async_context(self.client()) for _ in range(number)]
+
+    def publish(self, entity_id: str, **detail: Any) -> str:
+        """Put an `Entity Updated` event on the bus, and return its id."""
+        return self.put_event({"entityId": entity_id, **detail})
+
+    def put_event(self, detail: dict[str, Any]) -> str:
+        (entry,) = event_file("entity-updated.json")
+        return self.put_entry(entry | {"Detail": json.dumps(detail)})
+
+    def put_entry(self, entry: dict[str, Any]) -> str:
+        """Put an entry on the bus of the stack, and return the id of the event."""
+        result = self._events.put_events(
+            Entries=[{"EventBusName": self.outputs["EventBusName"], **entry}]
+        )
+        assert result["FailedEntryCount"] == 0, result
+        return str(result["Entries"][0]["EventId"])
+
+    def enqueue(self, *bodies: str) -> None:
+        """Send up to ten messages to the notifier's queue at once, past EventBridge."""
+        result = self._sqs.send_message_batch(
+            QueueUrl=self.outputs["NotificationQueueUrl"],
+            Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)],
+        )
+        assert not result.get("Failed"), result
+
+    async def settled(self) -> None:
+        """Wait until the notifier is done with all events.
+
+        A record that failed stays in the queue, in flight until its visibility timeout ends, so
+        this also fails the test if one is to be tried again.
+        """
+        await eventually(lambda: self.queued() == 0, "the notifier's queue is empty")
+
+    def queued(self) -> int:
+        """Return how many messages the notifier's queue holds, in flight or not."""
+        attributes = self._sqs.get_queue_attributes(
+            QueueUrl=self.outputs["NotificationQueueUrl"],
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
+        )["Attributes"]
+        return sum(map(int, attributes.values()))
+
+    def empty_queue(self) -> None:
+        self._sqs.purge_queue(QueueUrl=self.outputs["NotificationQueueUrl"])
+
+    def dead_letters(self, marker: str) -> list[dict[str, Any]]:
+        """Return the dead letters whose body holds a marker: body and attributes of each."""
+        while messages := self._sqs.receive_message(
+            QueueUrl=self.outputs["NotificationDeadLetterQueueUrl"],
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            for message in messages:
+                attributes = message.get("MessageAttributes", {})
+                self._dead_letters.append(
+                    {"body": message["Body"]}
+                    | {name: value.get("StringValue") for name, value in attributes.items()}
+                )
+                self._sqs.delete_message(
+                    QueueUrl=self.outputs["NotificationDeadLetterQueueUrl"],
+                    ReceiptHandle=message["ReceiptHandle"],
+                )
+        return [letter for letter in self._dead_letters if marker in letter["body"]]
+
+    async def dead_letter(self, marker: str) -> dict[str, Any]:
+        """Return the one dead letter whose body holds a marker, once it is there."""
+        (letter,) = await eventually(
+            lambda: self.dead_letters(marker), f"a dead letter with {marker}"
+        )
+        return letter
+
+    def rows(self, **attributes: str) -> list[dict[str, str]]:
+        """Return the rows of the table with the given values, read from the table itself.
+
+        Numbers are strings, as DynamoDB sends them.
+        """
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self.outputs["TableName"], ConsistentRead=True
+        )
+        rows = [
+            {name: str(next(iter(value.values()))) for name, value in item.items()}
+            for page in pages
+            for item in page["Items"]
+        ]
+        return [row for row in rows if attributes.items() <= row.items()]
+
+    def subscribers(self, entity_id: str) -> list[str]:
+        """Return the ids of the connections that are subscribed to an entity."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self.outputs["TableName"],
+            ConsistentRead=True,
+            KeyConditionExpression="pk = :entity",
+            ExpressionAttributeValues={":entity": {"S": f"ENTITY#{entity_id}"}},
+        )
+        return [item["connectionId"]["S"] for page in pages for item in page["Items"]]
+
+    def connection_id(self, entity_id: str) -> str:
+        """Return the id of the only connection that is subscribed to an entity."""
+        (connection_id,) = self.subscribers(entity_id)
+        return connection_id
+
+    def delete_row(self, row: dict[str, str]) -> None:
+        self._dynamodb.delete_item(
+            TableName=self.outputs["TableName"],
+            Key={"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}},
+        )

@@ -1,0 +1,350 @@
+"""`make local` as a person runs it: what it prints and writes, and that it leaves nothing behind.
+
+Only one can run in a folder, so these tests are skipped where a developer's own is running.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+
+from integration.harness import Client, event_file, eventually, free_port
+from local import stack
+from local.aws import HOST
+
+OUTPUTS = stack.ROOT / ".local/outputs.json"
+MAKE, PS = shutil.which("make") or "make", shutil.which("ps") or "ps"
+LAST_LINE = "Ctrl-C stops everything."
+START_SECONDS = 180
+# What the emulator and the gateway get to end by themselves, one after the other, and some slack.
+STOP_SECONDS = 30
+
+
+class Run:
+    """One `make local`, in a process group of its own, as a terminal gives to what it runs."""
+
+    def __init__(self, log: Path, **variables: object) -> None:
+        self._log = log
+        settings = [f"{name}={value}" for name, value in variables.items()]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [MAKE, "--no-print-directory", "local", *settings],
+                cwd=stack.ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def printed(self) -> str:
+        return self._log.read_text()
+
+    def outputs(self) -> dict[str, str]:
+        outputs: dict[str, str] = json.loads(OUTPUTS.read_text())
+        return outputs
+
+    async def prints(self, line: str) -> None:
+        """Wait until it has printed a line."""
+        await eventually(
+            lambda: line in self.printed or self.process.poll() is not None,
+            f"make local prints {line}",
+            START_SECONDS,
+        )
+        assert line in self.printed, self.printed
+
+    async def ends(self) -> int:
+        """Wait for its end and return its exit status."""
+        await eventually(lambda: self.process.poll() is not None, "make local ends", STOP_SECONDS)
+        return self.process.returncode
+
+    async def ends_whole(self, send: Callable[[int, int], None], number: int) -> None:
+        """Send a signal, and see all that was started go."""
+        family = descendants(self.process.pid)
+        assert len(family) > 2, "make and this project's command have started something"
+        send(self.process.pid, number)
+        await self.ends()
+
+        assert [pid for pid in family if is_running(pid)] == []
+        assert not OUTPUTS.exists()
+        assert "Traceback" not in self.printed
+
+    def kill(self) -> None:
+        """End what a test that failed has left."""
+        if self.process.poll() is None:
+            for pid in descendants(self.process.pid):
+                if is_running(pid):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+            OUTPUTS.unlink(missing_ok=True)
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Return the ids of a process and of all below it."""
+    pairs = [tuple(map(int, line.split())) for line in ps("-axo", "pid=,ppid=").splitlines()]
+    family = [ancestor]
+    for parent in family:
+        family += [pid for pid, ppid in pairs if ppid == parent]
+    return family
+
+
+def is_running(pid: int) -> bool:
+    state = ps("-o", "stat=", "-p", str(pid)).strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def ps(*arguments: str) -> str:
+    return subprocess.run([PS, *arguments], stdout=subprocess.PIPE, text=True, check=False).stdout
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def occupied() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind((HOST, 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_runs_here() -> None:
+    with (stack.ROOT / ".local/lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.skip("make local is running in this folder")
+
+
+Starter = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Start a `make local` with variables; ports that are not given are free ones."""
+    runs = []
+
+    def start(**variables: object) -> Run:
+        ports = {"AWS_PORT": free_port(), "WS_PORT": free_port()}
+        log = tmp_path_factory.mktemp("make-local") / "log"
+        runs.append(Run(log, **{**ports, **variables}))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.kill()
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, int]:
+    return {"AWS_PORT": free_port(), "WS_PORT": free_port()}
+
+
+@pytest.fixture(scope="module")
+def shared(start: Starter, ports: dict[str, int]) -> Run:
+    """A run that is ready, for the tests that leave it running and for the one that ends it."""
+    run = start(**ports)
+    asyncio.run(run.prints(LAST_LINE))
+    return run
+
+
+async def refused(run: Run) -> str:
+    """Return what a run printed that must not start, once it has ended."""
+    try:
+        assert await run.ends() != 0
+    finally:
+        run.kill()
+    assert "Traceback" not in run.printed
+    return run.printed
+
+
+def test_it_prints_the_address_and_the_next_steps(shared: Run, ports: dict[str, int]) -> None:
+    address = f"ws://{HOST}:{ports['WS_PORT']}/v1"
+
+    assert f"Connect to {address}" in shared.printed
+    assert f"npx wscat -c {address} -s websocket" in shared.printed
+    assert "header Sec-WebSocket-Protocol: websocket" in shared.printed
+    assert '{"action":"subscribe","entityId":"myTestEntityId"}' in shared.printed
+
+
+def test_it_writes_all_outputs_with_addresses_that_work_here(
+    shared: Run, ports: dict[str, int]
+) -> None:
+    outputs = shared.outputs()
+    endpoint = f"http://{HOST}:{ports['AWS_PORT']}"
+
+    assert outputs["WebsocketUri"] == f"ws://{HOST}:{ports['WS_PORT']}/v1"
+    assert outputs["AwsEndpointUrl"] == endpoint
+    assert outputs["EventBusName"] == "default"
+    assert outputs["TableName"]
+    queues = [url for name, url in outputs.items() if name.endswith("QueueUrl")]
+    assert len(queues) == 3
+    assert all(url.startswith(f"{endpoint}/") for url in queues)
+
+
+async def test_the_printed_put_events_line_works_as_pasted(shared: Run) -> None:
+    line = re.search(r"^ +(.* events put-events .*)$", shared.printed, re.MULTILINE)
+    assert line
+    (entry,) = event_file("entity-updated.json")
+    detail = json.loads(entry["Detail"])
+    async with connect(shared.outputs()["WebsocketUri"]) as socket:
+        client = Client(socket)
+        await client.subscribe(detail["entityId"])
+        # Another terminal, which knows nothing of AWS.
+        terminal = await asyncio.create_subprocess_shell(
+            line[1],
+            cwd=stack.ROOT,
+            env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        answer, _ = await terminal.communicate()
+        assert terminal.returncode == 0
+
+        frame = await client.next_frame()
+
+    assert frame["message"] == detail["message"]
+    assert frame["id"] == json.loads(answer)["Entries"][0]["EventId"]
+
+
+async def test_a_second_run_is_refused_and_does_not_disturb_the_first(
+    shared: Run, start: Starter
+) -> None:
+    before = shared.outputs()
+
+    assert "already running" in await refused(start())
+
+    assert shared.outputs() == before
+    async with connect(before["WebsocketUri"]) as socket:
+        assert (await Client(socket).request("ping"))["type"] == "Pong"
+
+
+async def test_ctrl_c_stops_everything_it_started(shared: Run, ports: dict[str, int]) -> None:
+    # A terminal sends it to the whole foreground group.
+    await shared.ends_whole(os.killpg, signal.SIGINT)
+
+    assert all(map(is_free, ports.values()))
+
+
+async def test_a_terminate_signal_to_make_stops_everything_it_started(
+    start: Starter, ports: dict[str, int]
+) -> None:
+    run = start(**ports)
+    await run.prints(LAST_LINE)
+
+    await run.ends_whole(os.kill, signal.SIGTERM)
+
+    assert all(map(is_free, ports.values()))
+
+
+@pytest.mark.parametrize("step", ["Starting the emulator", "sam build", "sam deploy"])
+async def test_a_terminate_signal_while_it_starts_stops_everything_it_started(
+    start: Starter, ports: dict[str, int], step: str
+) -> None:
+    run = start(**ports)
+    await run.prints(step)
+
+    await run.ends_whole(os.kill, signal.SIGTERM)
+
+    assert all(map(is_free, ports.values()))
+
+
+@pytest.mark.parametrize(("used", "other"), [("AWS_PORT", "WS_PORT"), ("WS_PORT", "AWS_PORT")])
+async def test_a_port_in_use_is_named_with_the_variable_to_change(
+    start: Starter, ports: dict[str, int], used: str, other: str
+) -> None:
+    with occupied() as port:
+        printed = await refused(start(**{used: port, other: ports[other]}))
+
+    assert f"Port {port} " in printed
+    assert f"make local {used}=" in printed
+    assert is_free(ports[other])
+    assert not OUTPUTS.exists()
+
+
+@pytest.mark.parametrize("value", ["0", "70000", "abc", "-1"])
+@pytest.mark.parametrize("variable", ["AWS_PORT", "WS_PORT"])
+async def test_what_is_no_port_is_refused_with_what_would_be_one(
+    start: Starter, variable: str, value: str
+) -> None:
+    printed = await refused(start(**{variable: value}))
+
+    assert variable in printed
+    assert value in printed
+    assert "1 to 65535" in printed
+    assert not OUTPUTS.exists()
+
+
+async def test_one_port_for_both_is_refused(start: Starter) -> None:
+    port = free_port()
+
+    printed = await refused(start(AWS_PORT=port, WS_PORT=port))
+
+    assert str(port) in printed
+    assert "WS_PORT" in printed
+    assert is_free(port)
+    assert not OUTPUTS.exists()
+
+
+async def test_a_sam_cli_that_is_too_old_is_refused_with_the_oldest_that_will_do(
+    start: Starter, tmp_path: Path
+) -> None:
+    old = script(tmp_path / "sam", 'echo "SAM CLI, version 1.100.0"')
+
+    printed = await refused(start(SAM=old))
+
+    assert "1.100.0" in printed
+    assert "1.160.0 or newer" in printed
+    assert not OUTPUTS.exists()
+
+
+async def test_a_sam_cli_that_is_missing_is_named(start: Starter, tmp_path: Path) -> None:
+    missing = tmp_path / "sam"
+
+    printed = await refused(start(SAM=missing))
+
+    assert f"no SAM CLI at '{missing}'" in printed
+    assert not OUTPUTS.exists()
+
+
+async def test_a_build_that_fails_shows_why_and_leaves_nothing(
+    start: Starter, ports: dict[str, int], tmp_path: Path
+) -> None:
+    broken = script(
+        tmp_path / "sam",
+        '[ "$1" = --version ] && echo "SAM CLI, version 1.170.0" && exit',
+        "echo no space left",
+        "exit 3",
+    )
+
+    printed = await refused(start(SAM=broken, **ports))
+
+    assert "sam build failed" in printed
+    assert "no space left" in printed
+    assert all(map(is_free, ports.values()))
+    assert not OUTPUTS.exists()
+
+
+def script(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
