@@ -22,8 +22,9 @@ FOLDER = stack.ROOT / ".local"
 
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    # SIGINT too: a shell without job control has it ignored in what it starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         run(options.aws_port, options.ws_port, stack.Tools(sam=options.sam))
     except LocalRunError as exc:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 def run(aws_port: int, ws_port: int, tools: stack.Tools) -> None:
     """Start everything, print what to do next, and wait to be stopped."""
     if aws_port == ws_port:
-        raise LocalRunError("AWS_PORT and WS_PORT must differ: two servers listen on them.")
+        raise LocalRunError(f"AWS_PORT and WS_PORT are both {aws_port}: choose two ports.")
     aws = LocalAws(aws_port)
     outputs_file = FOLDER / "outputs.json"
     started = time.monotonic()
