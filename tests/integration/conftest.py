@@ -4,6 +4,7 @@ import asyncio
 import compileall
 import fcntl
 import inspect
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     folder = tmp_path_factory.mktemp("application")
     tools = stack.Tools()
     aws, ws_port = LocalAws(free_port()), free_port()
+    # Unlike Ctrl-C, a terminate signal, such as a cancelled CI job gets, would end pytest at once
+    # and leave the emulator behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Held to the end: the functions run on what was built.
     with _exclusive(_BUILD_FOLDER), stack.emulator(aws, tools, folder):
         built = share_code(stack.build(aws, tools, _BUILD_FOLDER), folder / "code")
