@@ -10,8 +10,7 @@
     │   ├── TooManySubscriptions the connection holds as many as it may
     │   ├── ConnectionGone       the connection is not in the table (any more)
     │   └── ServiceUnavailable   a service did not answer; the same request may succeed later
-    ├── EventRejected            an event that can never be delivered, whoever retries it
-    └── DeliveryIncomplete       some recipients of an event could not be reached
+    └── EventRejected            an event that can never be delivered, whoever retries it
 
 `code` is part of the wire protocol: clients compare it, so a published code never changes.
 """
@@ -76,7 +75,3 @@ class EventRejected(PushError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-
-
-class DeliveryIncomplete(PushError):
-    """Some recipients failed for a reason that may pass; the event has to be tried again."""

@@ -35,7 +35,11 @@ class Notification:
         # Present is what counts: "" and 0 are messages too.
         frame |= {name: detail[name] for name in ("message", "data") if name in detail}
         frame |= {"id": event_id, "time": time}
-        payload = encode(frame).encode()
+        try:
+            payload = encode(frame).encode()
+        except ValueError as exc:
+            # Such as 1e999: JSON, but not a number that Python or JavaScript could hold.
+            raise EventRejected("InvalidJson", f"The event cannot be passed on: {exc}.") from exc
         if len(payload) > MAX_MESSAGE_BYTES:
             raise EventRejected(
                 "FrameTooLarge", f"The frame has {len(payload)} of {MAX_MESSAGE_BYTES} bytes."

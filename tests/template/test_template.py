@@ -28,6 +28,18 @@ POSTS = {
 }
 DEAD_LETTERS = {"Fn::GetAtt": ["NotificationDeadLetterQueue", "Arn"]}
 NOTIFICATIONS = {"Fn::GetAtt": ["NotificationQueue", "Arn"]}
+DELIVERIES = {"Fn::GetAtt": ["DeliveryQueue", "Arn"]}
+DELIVERY_DEAD_LETTERS = {"Fn::GetAtt": ["DeliveryDeadLetterQueue", "Arn"]}
+# Each function that reads a queue: the queue, and where its dead letters go.
+READERS = {
+    "NotifierFunction": ("NotificationQueue", "NotificationDeadLetterQueue"),
+    "DeliverFunction": ("DeliveryQueue", "DeliveryDeadLetterQueue"),
+}
+DEAD_LETTER_QUEUES = [
+    "NotificationDeadLetterQueue",
+    "DeliveryDeadLetterQueue",
+    "UndeliveredEventsQueue",
+]
 
 # Exactly what each function may do. One more is a mistake here, one less a failure in production.
 PERMISSIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
@@ -48,14 +60,29 @@ PERMISSIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "DefaultFunction": [],
     "NotifierFunction": [
         ("dynamodb:Query", TABLE),
+        ("dynamodb:UpdateItem", TABLE),
         ("dynamodb:DeleteItem", TABLE),
         ("dynamodb:BatchWriteItem", TABLE),
         ("dynamodb:Query", INDEX),
         ("execute-api:ManageConnections", POSTS),
         ("sqs:SendMessage", DEAD_LETTERS),
+        ("sqs:SendMessage", DELIVERIES),
         ("sqs:ReceiveMessage", NOTIFICATIONS),
         ("sqs:DeleteMessage", NOTIFICATIONS),
         ("sqs:GetQueueAttributes", NOTIFICATIONS),
+        ("sqs:SendMessage", NOTIFICATIONS),
+    ],
+    "DeliverFunction": [
+        ("dynamodb:UpdateItem", TABLE),
+        ("dynamodb:DeleteItem", TABLE),
+        ("dynamodb:BatchWriteItem", TABLE),
+        ("dynamodb:Query", INDEX),
+        ("execute-api:ManageConnections", POSTS),
+        ("sqs:SendMessage", DELIVERY_DEAD_LETTERS),
+        ("sqs:ReceiveMessage", DELIVERIES),
+        ("sqs:DeleteMessage", DELIVERIES),
+        ("sqs:GetQueueAttributes", DELIVERIES),
+        ("sqs:SendMessage", DELIVERIES),
     ],
 }
 
@@ -100,7 +127,7 @@ def test_a_function_s_handler_exists(name: str) -> None:
 def test_every_route_package_is_a_route() -> None:
     apps = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
 
-    assert apps == {route.removeprefix("$") for route in ROUTES} | {"notifier"}
+    assert apps == {route.removeprefix("$") for route in ROUTES} | {"notifier", "deliver"}
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -136,10 +163,11 @@ def test_the_stage_deploys_itself() -> None:
     assert template.resources("AWS::ApiGatewayV2::Deployment") == {}
 
 
-def test_the_notification_queue_has_a_redrive_policy() -> None:
-    policy = QUEUES["NotificationQueue"]["RedrivePolicy"]
+@pytest.mark.parametrize(("queue", "dead_letters"), READERS.values())
+def test_a_queue_that_is_read_has_a_redrive_policy(queue: str, dead_letters: str) -> None:
+    policy = QUEUES[queue]["RedrivePolicy"]
 
-    assert policy["deadLetterTargetArn"] == DEAD_LETTERS
+    assert policy["deadLetterTargetArn"] == {"Fn::GetAtt": [dead_letters, "Arn"]}
     assert 1 < policy["maxReceiveCount"] <= 10
 
 
@@ -148,19 +176,50 @@ def test_no_dead_letters_hang_on_asynchronous_invocation() -> None:
     assert template.resources("AWS::Lambda::EventInvokeConfig") == {}
 
 
-def test_a_message_stays_hidden_six_times_as_long_as_it_is_handled() -> None:
+@pytest.mark.parametrize(("function", "queue"), [(name, READERS[name][0]) for name in READERS])
+def test_a_message_stays_hidden_six_times_as_long_as_it_is_handled(
+    function: str, queue: str
+) -> None:
     """https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
-    timeout = FUNCTIONS["NotifierFunction"]["Timeout"]
-
-    assert QUEUES["NotificationQueue"]["VisibilityTimeout"] >= 6 * timeout
+    assert QUEUES[queue]["VisibilityTimeout"] >= 6 * FUNCTIONS[function]["Timeout"]
 
 
-def test_the_event_source_reports_partial_failures_and_is_bounded() -> None:
-    (source,) = template.resources("AWS::Lambda::EventSourceMapping").values()
+@pytest.mark.parametrize("function", READERS)
+def test_an_event_source_reports_partial_failures_and_is_bounded(function: str) -> None:
+    name = function.removesuffix("Function")
+    source = template.resources("AWS::Lambda::EventSourceMapping")[f"{name}EventSource"]
 
-    assert source["EventSourceArn"] == NOTIFICATIONS
+    assert source["FunctionName"] == {"Ref": function}
+    assert source["EventSourceArn"] == {"Fn::GetAtt": [READERS[function][0], "Arn"]}
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "NotifierMaxConcurrency"}}
+    assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": f"{name}MaxConcurrency"}}
+
+
+@pytest.mark.parametrize("function", READERS)
+def test_a_function_that_posts_knows_the_rate_and_who_shares_it(function: str) -> None:
+    variables = FUNCTIONS[function]["Environment"]["Variables"]
+
+    assert variables["POSTS_PER_SECOND"] == {"Ref": "PostsPerSecond"}
+    assert variables["NOTIFIER_MAX_CONCURRENCY"] == {"Ref": "NotifierMaxConcurrency"}
+    assert variables["DELIVER_MAX_CONCURRENCY"] == {"Ref": "DeliverMaxConcurrency"}
+    assert variables["DEAD_LETTER_QUEUE_URL"] == {"Ref": READERS[function][1]}
+    assert variables["DELIVERY_QUEUE_URL"] == {"Ref": "DeliveryQueue"}
+
+
+@pytest.mark.parametrize("queue", DEAD_LETTER_QUEUES)
+def test_dead_letters_raise_an_alarm(queue: str) -> None:
+    (alarm,) = (
+        alarm
+        for alarm in template.resources("AWS::CloudWatch::Alarm").values()
+        if alarm["Dimensions"][0]["Value"] == {"Fn::GetAtt": [queue, "QueueName"]}
+    )
+
+    assert alarm["Namespace"] == "AWS/SQS"
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert alarm["Dimensions"][0]["Name"] == "QueueName"
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    topic = [{"Ref": "AlarmTopicArn"}]
+    assert alarm["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", topic, {"Ref": "AWS::NoValue"}]}
 
 
 @pytest.mark.parametrize("name", QUEUES)
@@ -168,7 +227,7 @@ def test_a_queue_is_encrypted(name: str) -> None:
     assert QUEUES[name]["SqsManagedSseEnabled"] is True
 
 
-@pytest.mark.parametrize("name", ["NotificationDeadLetterQueue", "UndeliveredEventsQueue"])
+@pytest.mark.parametrize("name", DEAD_LETTER_QUEUES)
 def test_dead_letters_are_kept_for_fourteen_days(name: str) -> None:
     assert QUEUES[name]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
@@ -223,9 +282,10 @@ def test_no_index_key_is_longer_than_dynamodb_allows() -> None:
     assert sort_keys == {"sk"}
 
 
-def test_the_notifier_posts_to_the_api_s_own_address() -> None:
+@pytest.mark.parametrize("function", READERS)
+def test_posts_go_to_the_api_s_own_address(function: str) -> None:
     """An address of a custom domain and the stage is answered with 403."""
-    variables = FUNCTIONS["NotifierFunction"]["Environment"]["Variables"]
+    variables = FUNCTIONS[function]["Environment"]["Variables"]
 
     assert variables["CONNECTIONS_ENDPOINT"] == {
         "Fn::Sub": "https://${WebSocketApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}/${StageName}"
@@ -234,10 +294,10 @@ def test_the_notifier_posts_to_the_api_s_own_address() -> None:
 
 def test_no_resource_has_a_fixed_name() -> None:
     """Several stacks live side by side in one account."""
-    text = json.dumps(template.written()["Resources"])
-
-    for name in ("TableName", "QueueName", "FunctionName", "RoleName", "LogGroupName", "Name"):
-        assert not re.search(rf'"{name}": "', text), name
+    named = {"TableName", "QueueName", "FunctionName", "RoleName", "LogGroupName", "AlarmName"}
+    for name, resource in template.written()["Resources"].items():
+        texts = {key for key, value in resource["Properties"].items() if isinstance(value, str)}
+        assert not texts & (named | {"Name"}), name
 
 
 @pytest.mark.parametrize(("name", "parameter"), template.written()["Parameters"].items())
@@ -276,6 +336,8 @@ def test_the_outputs_are_those_that_readers_expect() -> None:
         "EventBusName",
         "NotificationQueueUrl",
         "NotificationDeadLetterQueueUrl",
+        "DeliveryQueueUrl",
+        "DeliveryDeadLetterQueueUrl",
         "UndeliveredEventsQueueUrl",
         "WebSocketApiId",
     }

@@ -310,6 +310,18 @@ def test_subscribers_are_read_past_the_first_page(table: ConnectionTable, dynamo
     assert pages > 0
 
 
+@pytest.mark.parametrize("after", ["03=", "03>"])
+def test_subscribers_are_read_from_a_connection_on_whether_or_not_it_still_exists(
+    table: ConnectionTable, after: str
+) -> None:
+    for number in range(6):
+        connection = Connection(f"{number:02}=", "203.0.113.7", CONNECTION.connected_at)
+        table.add_connection(connection)
+        table.subscribe(connection, "e")
+
+    assert list(table.subscribers("e", after=after)) == ["04=", "05="]
+
+
 def test_what_a_connection_holds_is_read_past_the_first_page(
     table: ConnectionTable, dynamodb: Any, rows: Rows
 ) -> None:

@@ -10,7 +10,6 @@ its subscriptions, in the transactions that write them, so that a reader of the 
 whether the index has caught up.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from push.adapters import clients
+from push.backoff import growing_delays
 from push.connection import Connection, iso_8601
 from push.errors import ConnectionGone, ServiceUnavailable, TooManySubscriptions
 from push.observability import logger
@@ -74,7 +74,7 @@ class ConnectionTable:
     def add_connection(self, connection: Connection) -> None:
         """Write the connection item, once: a repeated call keeps the count of subscriptions."""
         try:
-            with _translated_errors():
+            with translated_errors():
                 self._dynamodb.put_item(
                     TableName=self._table,
                     Item={
@@ -87,7 +87,7 @@ class ConnectionTable:
                     },
                     ConditionExpression="attribute_not_exists(pk)",
                 )
-        except _ConditionFailed:
+        except ConditionFailed:
             logger.info("connection already known")
 
     def subscribe(self, connection: Connection, entity_id: str) -> bool:
@@ -170,7 +170,7 @@ class ConnectionTable:
         Raises:
             ConnectionGone: the connection is not in the table.
         """
-        with _translated_errors():
+        with translated_errors():
             item = self._dynamodb.get_item(
                 TableName=self._table,
                 Key=_connection_key(connection_id),
@@ -182,13 +182,17 @@ class ConnectionTable:
         rows = self._rows_of(connection_id, at_least=int(item["subscriptionCount"]["N"]))
         return sorted(row["pk"]["S"].removeprefix(_ENTITY_PREFIX) for row in rows)
 
-    def subscribers(self, entity_id: str) -> Iterator[str]:
-        """Yield the connection ids of an entity's subscribers, reading page after page.
+    def subscribers(self, entity_id: str, *, after: str = "") -> Iterator[str]:
+        """Yield the connection ids of an entity's subscribers, in order, page after page.
+
+        With `after`, start with the one that follows this id, whether or not it still exists.
 
         Only the key is projected: whole items cost the reader 5 to 6 times the CPU. Expired rows
         that DynamoDB has not deleted yet are left out.
         """
+        start: Any = {"ExclusiveStartKey": _subscription_key(entity_id, after)} if after else {}
         pages = self._dynamodb.get_paginator("query").paginate(
+            **start,
             TableName=self._table,
             ConsistentRead=True,
             KeyConditionExpression="pk = :entity AND begins_with(sk, :connection)",
@@ -201,7 +205,7 @@ class ConnectionTable:
                 ":now": {"N": str(int(self._clock()))},
             },
         )
-        with _translated_errors():
+        with translated_errors():
             for page in pages:
                 for row in page["Items"]:
                     yield row["sk"]["S"].removeprefix(_CONNECTION_PREFIX)
@@ -213,7 +217,7 @@ class ConnectionTable:
         says how many rows the index has to show. `known_entity_ids` are deleted even if it does
         not show them.
         """
-        with _translated_errors():
+        with translated_errors():
             removed = self._dynamodb.delete_item(
                 TableName=self._table,
                 Key=_connection_key(connection_id),
@@ -232,7 +236,7 @@ class ConnectionTable:
         Past the deadline, return what it shows: the TTL removes what is left.
         """
         deadline = self._clock() + _INDEX_DEADLINE_SECONDS
-        for delay in _jittered_delays():
+        for delay in growing_delays(0.02, 0.2):
             rows = list(self._indexed_rows(connection_id))
             if len(rows) >= at_least:
                 return rows
@@ -250,7 +254,7 @@ class ConnectionTable:
             ProjectionExpression="pk, sk",
             ExpressionAttributeValues={":id": {"S": connection_id}},
         )
-        with _translated_errors():
+        with translated_errors():
             for page in pages:
                 for row in page["Items"]:
                     if row["pk"]["S"].startswith(_ENTITY_PREFIX):
@@ -261,8 +265,8 @@ class ConnectionTable:
             batch = keys[start : start + _BATCH_SIZE]
             pending: Any = {self._table: [{"DeleteRequest": {"Key": key}} for key in batch]}
             deadline = self._clock() + _CONTENTION_DEADLINE_SECONDS
-            for delay in _jittered_delays():
-                with _translated_errors():
+            for delay in growing_delays(0.02, 0.2):
+                with translated_errors():
                     result = self._dynamodb.batch_write_item(RequestItems=pending)
                 if not (pending := result.get("UnprocessedItems")):
                     break
@@ -277,9 +281,9 @@ class ConnectionTable:
         botocore does not do so.
         """
         deadline = self._clock() + _CONTENTION_DEADLINE_SECONDS
-        for delay in _jittered_delays():
+        for delay in growing_delays(0.02, 0.2):
             try:
-                with _translated_errors():
+                with translated_errors():
                     self._dynamodb.transact_write_items(TransactItems=items)
                 return [None] * len(items)
             except _TransactionCancelled as cancelled:
@@ -303,8 +307,12 @@ class ConnectionTable:
 _PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
-class _ConditionFailed(Exception):
-    """The condition of a single write was false."""
+class ConditionFailed(Exception):
+    """The condition of a single write was false; `item` is what it met, if that was asked for."""
+
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.item = item
 
 
 class _TransactionCancelled(Exception):
@@ -314,13 +322,14 @@ class _TransactionCancelled(Exception):
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
+    """Raise DynamoDB's errors as those of the domain."""
     try:
         yield
     except ClientError as exc:
         match exc.response["Error"]["Code"]:
             case "ConditionalCheckFailedException":
-                raise _ConditionFailed from exc
+                raise ConditionFailed(_item_of(exc.response)) from exc
             case "TransactionCanceledException":
                 raise _TransactionCancelled(exc.response["CancellationReasons"]) from exc
         raise ServiceUnavailable("The table did not answer.") from exc
@@ -328,12 +337,10 @@ def _translated_errors() -> Iterator[None]:
         raise ServiceUnavailable("The table did not answer.") from exc
 
 
-def _jittered_delays() -> Iterator[float]:
-    """Yield delays in seconds that grow to 0.2 s, each drawn from the whole range below it."""
-    bound = 0.02
-    while True:
-        yield random.uniform(0, bound)  # noqa: S311 - spreads retries, keeps no secret
-        bound = min(bound * 2, 0.2)
+def _item_of(response: Any) -> Mapping[str, Any]:
+    """Return the item that a refused write met; botocore's types leave it out."""
+    item: Mapping[str, Any] = response.get("Item", {})
+    return item
 
 
 def _connection_key(connection_id: str) -> "Key":
