@@ -24,13 +24,20 @@ help: ## list the targets
 local: ## run the application on this machine (AWS_PORT, WS_PORT)
 	@$(MAKE) --no-print-directory --silent -j3 .venv/local.done $(LOCAL_ENVIRONMENTS)
 	@.venv/bin/python -m local.sam_version $(SAM)
-	@exec .venv/bin/python -m local --aws-port $(AWS_PORT) --ws-port $(WS_PORT) --sam $(SAM)
+	@exec .venv/bin/python -m local --aws-port "$(AWS_PORT)" --ws-port "$(WS_PORT)" --sam "$(SAM)"
 
 .PHONY: deploy
 deploy: $(SAM_ENVIRONMENT) ## build and deploy to AWS, asking for what it needs
 	@$(PYTHON) -m local.sam_version $(SAM)
 	$(SAM) build
 	$(SAM) deploy --guided
+
+# Name of the stack on AWS; LOCAL=1 for the one of make local.
+STACK ?= websocket-notifications
+
+.PHONY: redrive
+redrive: .venv/local.done ## send dead letters back to where they failed (STACK, or LOCAL=1)
+	@.venv/bin/python -m operations.redrive $(if $(LOCAL),--local,--stack-name $(STACK))
 
 ##@ Check
 
@@ -53,6 +60,19 @@ TARGET ?= gateway
 .PHONY: conformance
 conformance: test-environments ## check the local gateway; TARGET=emulator or wss://... checks another
 	.venv/bin/pytest tests/conformance --target $(TARGET)
+
+.PHONY: bench
+bench: test-environments ## compare the posting engine with boto3 and others: CPU, speed, memory, dollars
+	PYTHONPATH=functions .venv/bin/python -m benchmarks.posting
+
+COURIERS ?= 5
+NOTIFIERS ?= 5
+RATE ?= 8000
+
+.PHONY: simulate
+simulate: test-environments ## simulate fan-outs: time and price (COURIERS, NOTIFIERS, RATE)
+	PYTHONPATH=functions .venv/bin/python -m benchmarks.simulate \
+		--couriers $(COURIERS) --notifiers $(NOTIFIERS) --posts-per-second $(RATE)
 
 .PHONY: bench-gateway
 bench-gateway: test-environments ## measure the local gateway

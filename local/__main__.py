@@ -43,6 +43,8 @@ def run(aws_port: int, ws_port: int, tools: stack.Tools) -> None:
     outputs_file = FOLDER / "outputs.json"
     started = time.monotonic()
     with _only_run(FOLDER):
+        # Of a run that could not clean up.
+        outputs_file.unlink(missing_ok=True)
         require_free_port(aws_port, "AWS_PORT")
         require_free_port(ws_port, "WS_PORT")
         print(f"Starting the emulator on {aws.endpoint_url} ...", flush=True)
@@ -103,7 +105,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make local", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make local", usage="make local [AWS_PORT=port] [WS_PORT=port] [SAM=path]"
+    )
     parser.add_argument("--aws-port", type=_port, default=4566, help="the emulator (AWS_PORT)")
     parser.add_argument("--ws-port", type=_port, default=3001, help="the WebSocket (WS_PORT)")
     parser.add_argument("--sam", type=Path, default=stack.Tools().sam, help="the SAM CLI (SAM)")

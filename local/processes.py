@@ -59,7 +59,8 @@ def running(
         )
     try:
         deadline = time.monotonic() + within_seconds
-        while not ready():
+        # Asked in this order: another program may answer on the port that this one found taken.
+        while not ready() or process.poll() is not None:
             if process.poll() is not None:
                 raise LocalRunError(f"The {name} ended early.\n{_tail(log)}")
             if time.monotonic() > deadline:

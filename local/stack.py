@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -38,28 +39,27 @@ def emulator(aws: LocalAws, tools: Tools, folder: Path, **settings: str) -> Iter
     Args:
         settings: further environment variables of the emulator.
     """
-    scratch = folder / "emulator-files"
-    scratch.mkdir(parents=True, exist_ok=True)
-    environment = aws.environment() | {
-        "BIND_HOST": HOST,
-        "GATEWAY_PORT": str(aws.port),
-        "MINISTACK_HOST": HOST,
-        "IOT_MTLS_ENABLED": "0",
-        # Functions get the permissions of their roles, so that a missing one shows here.
-        "AUTH": "true",
-        "TMPDIR": str(scratch),
-        "STATE_DIR": str(scratch),
-        **settings,
-    }
-    with running(
-        "emulator",
-        [tools.ministack],
-        environment,
-        log=folder / "emulator.log",
-        ready=lambda: _answers(f"{aws.endpoint_url}/_ministack/health"),
-        within_seconds=60,
-    ):
-        yield
+    with TemporaryDirectory(dir=folder, prefix="emulator-files-") as scratch:
+        environment = aws.environment() | {
+            "BIND_HOST": HOST,
+            "GATEWAY_PORT": str(aws.port),
+            "MINISTACK_HOST": HOST,
+            "IOT_MTLS_ENABLED": "0",
+            # Functions get the permissions of their roles, so that a missing one shows here.
+            "AUTH": "true",
+            "TMPDIR": scratch,
+            "STATE_DIR": scratch,
+            **settings,
+        }
+        with running(
+            "emulator",
+            [tools.ministack],
+            environment,
+            log=folder / "emulator.log",
+            ready=lambda: _answers(f"{aws.endpoint_url}/_ministack/health"),
+            within_seconds=60,
+        ):
+            yield
 
 
 @contextmanager
@@ -82,16 +82,19 @@ def gateway(aws: LocalAws, port: int, api_id: str, folder: Path, *options: str) 
 
 def build(aws: LocalAws, tools: Tools, folder: Path) -> Path:
     """Run `sam build` for this machine's interpreter and processor; return the built template."""
+    folder = folder.absolute()
     target = folder / "build"
     run_to_end(
         "sam build",
         [
-            *(tools.sam, "build", *CONFIGURATION),
+            *(tools.sam.absolute(), "build", *CONFIGURATION),
+            *("--template-file", ROOT / "template.yaml"),
             *("--build-dir", target, "--cache-dir", folder / "cache"),
             *("--parameter-overrides", *_overrides(host_parameters())),
         ],
         aws.environment(),
-        ROOT,
+        # SAM keeps dependencies below its working folder, and throws those of other builds away.
+        folder,
     )
     return target / "template.yaml"
 
@@ -105,9 +108,12 @@ def deploy(
 ) -> dict[str, str]:
     """Run `sam deploy` on the emulator, finish what it cannot do, and return the outputs."""
     overrides = host_parameters() | dict(parameters or {})
-    adapted, responses = template.adapt(
-        yaml.safe_load(built.read_text()), gateway_address, overrides
-    )
+    empty = built.with_name("empty")
+    empty.mkdir(exist_ok=True)
+    # SAM does not upload a folder without a file.
+    (empty / "empty").touch()
+    in_place = template.run_in_place(yaml.safe_load(built.read_text()), built.parent, empty)
+    adapted, responses = template.adapt(in_place, gateway_address, overrides)
     local_template = built.with_name("template-local.yaml")
     local_template.write_text(yaml.safe_dump(adapted, sort_keys=False))
     run_to_end(

@@ -1,18 +1,22 @@
 """What the built template needs before the emulator can deploy it.
 
-The template is written for AWS. Three things differ here, and all are done to a copy of what
+The template is written for AWS. Five things differ here, and all are done to a copy of what
 `sam build` made:
 
 - the emulator's CloudFormation refuses a template that holds a type it does not know. Route
   responses are taken out, and made through the API once the stack stands;
 - it hands on the value of a `Number` parameter as a string, over which its queue pollers stumble:
   in event source mappings the number itself takes the reference's place;
+- it knows a permission of its own for `SendMessageBatch`, which on AWS is `sqs:SendMessage`'s;
+- it unpacks a function's package, 40 MB in 2,700 files, for each of its workers, and starts one
+  for each concurrent call: what it deploys is empty, and the code is run where `sam build` put it;
 - the public name of the API does not resolve, so it becomes the local gateway's address.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _PUBLIC_ADDRESS = re.compile(
@@ -28,6 +32,34 @@ class RouteResponse:
     api: str
     route: str
     key: str
+
+
+def run_in_place(template: dict[str, Any], built: Path, empty: Path) -> dict[str, Any]:
+    """Return the template with an empty package for all functions, and their code on the path.
+
+    Args:
+        template: what `sam build` made, parsed, with one folder of code for all functions.
+        built: the folder in which it made it.
+        empty: a folder to deploy instead of the code.
+    """
+    resources = template["Resources"]
+    functions = {
+        logical_id: resource
+        for logical_id, resource in resources.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    (code,) = {function["Properties"]["CodeUri"] for function in functions.values()}
+    emptied = {
+        logical_id: function | {"Properties": function["Properties"] | {"CodeUri": str(empty)}}
+        for logical_id, function in functions.items()
+    }
+    defaults = template["Globals"]["Function"]
+    variables = defaults["Environment"]["Variables"] | {"PYTHONPATH": str(built / code)}
+    shared = defaults | {"Environment": {"Variables": variables}}
+    return template | {
+        "Resources": resources | emptied,
+        "Globals": template["Globals"] | {"Function": shared},
+    }
 
 
 def adapt(
@@ -62,6 +94,8 @@ def adapt(
                 resources[logical_id] = resource | {
                     "Properties": _with_numbers(properties, numbers)
                 }
+            case "AWS::Serverless::Function":
+                resources[logical_id] = resource | {"Properties": _with_batches(properties)}
             case _:
                 resources[logical_id] = resource
     return _with_local_address({**template, "Resources": resources}, gateway_address), responses
@@ -74,6 +108,21 @@ def _with_numbers(node: Any, numbers: Mapping[str, int]) -> Any:
             return numbers[name]
         case dict():
             return {key: _with_numbers(value, numbers) for key, value in node.items()}
+        case _:
+            return node
+
+
+def _with_batches(node: Any) -> Any:
+    """Copy a tree in which whatever allows `sqs:SendMessage` allows batches of them."""
+    match node:
+        case {"Action": "sqs:SendMessage"}:
+            return node | {"Action": ["sqs:SendMessage", "sqs:SendMessageBatch"]}
+        case {"Action": [*actions]} if "sqs:SendMessage" in actions:
+            return node | {"Action": [*actions, "sqs:SendMessageBatch"]}
+        case dict():
+            return {key: _with_batches(value) for key, value in node.items()}
+        case list():
+            return [_with_batches(value) for value in node]
         case _:
             return node
 

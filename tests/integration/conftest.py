@@ -8,10 +8,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from py_compile import PycInvalidationMode
 
 import pytest
-import yaml
 
 from integration.harness import Application, eventually, free_port, unique
 from local import stack
@@ -19,6 +17,9 @@ from local.aws import HOST, LocalAws
 
 # Kept between runs, so that `sam build` finds what it built before.
 _BUILD_FOLDER = stack.ROOT / ".local/test"
+
+# Few enough that the subscribers of a test are more than one delivery holds.
+_PARAMETERS = {"SubscribersPerDelivery": "50"}
 
 # Every wait has a deadline of its own; this one is for what forgot to have one.
 _LONGEST_TEST_SECONDS = 300
@@ -46,8 +47,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Held to the end: the functions run on what was built.
     with _exclusive(_BUILD_FOLDER), stack.emulator(aws, tools, folder):
-        built = share_code(stack.build(aws, tools, _BUILD_FOLDER), folder / "code")
-        outputs = stack.deploy(aws, tools, built, f"{HOST}:{ws_port}")
+        built = stack.build(aws, tools, _BUILD_FOLDER)
+        # Half of what a worker needs to start is the compiler, and a burst starts fifty of them.
+        compileall.compile_dir(built.parent, quiet=2, workers=0)
+        outputs = stack.deploy(aws, tools, built, f"{HOST}:{ws_port}", _PARAMETERS)
         application = Application(aws, ws_port, outputs, folder)
         try:
             application.start_gateway()
@@ -71,36 +74,6 @@ def application_losing_disconnects(application: Application) -> Iterator[Applica
     application.start_gateway("--fault-lose-disconnect", "1")
     yield application
     application.start_gateway()
-
-
-def share_code(built: Path, folder: Path) -> Path:
-    """Let all workers of all functions run on the one copy of the code that `sam build` made.
-
-    The emulator unpacks the whole package, 57 MB of 2,700 files, for each worker of each function,
-    and starts a worker for each invocation beyond those under way. A burst of fifty frames would
-    write 3 GB and take minutes. So the package that is deployed is empty, and the code is found
-    through PYTHONPATH.
-
-    Returns:
-        The template to deploy.
-    """
-    template = yaml.safe_load(built.read_text())
-    functions = [
-        resource["Properties"]
-        for resource in template["Resources"].values()
-        if resource["Type"] == "AWS::Serverless::Function"
-    ]
-    (code,) = {built.parent / function["CodeUri"] for function in functions}
-    # Half of what a worker needs to start is the compiler; a hash tells what has changed since.
-    compileall.compile_dir(code, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
-    folder.mkdir()
-    (folder / "empty").touch()
-    for function in functions:
-        function["CodeUri"] = str(folder)
-    template["Globals"]["Function"]["Environment"]["Variables"]["PYTHONPATH"] = str(code)
-    shared = built.with_name("template-shared.yaml")
-    shared.write_text(yaml.safe_dump(template, sort_keys=False))
-    return shared
 
 
 async def warm_up(application: Application) -> None:

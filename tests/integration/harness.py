@@ -4,10 +4,12 @@ import asyncio
 import json
 import socket
 import time
+from base64 import urlsafe_b64encode
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from itertools import count
+from os import urandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -149,7 +151,7 @@ class Application:
         self._folder = folder
         self._gateway = ExitStack()
         self._dynamodb: DynamoDBClient = aws.client("dynamodb")
-        self._sqs: SQSClient = aws.client("sqs")
+        self.sqs: SQSClient = aws.client("sqs")
         self._events = aws.client("events")
         self._dead_letters: list[dict[str, Any]] = []
 
@@ -199,40 +201,51 @@ class Application:
 
     def enqueue(self, *bodies: str) -> None:
         """Send up to ten messages to the notifier's queue at once, past EventBridge."""
-        result = self._sqs.send_message_batch(
+        result = self.sqs.send_message_batch(
             QueueUrl=self.outputs["NotificationQueueUrl"],
             Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)],
         )
         assert not result.get("Failed"), result
 
+    def send(self, queue: str, body: str) -> None:
+        """Send a message to the queue of an output."""
+        self.sqs.send_message(QueueUrl=self.outputs[queue], MessageBody=body)
+
     async def settled(self) -> None:
-        """Wait until the notifier is done with all events.
+        """Wait until all events are delivered.
 
         A record that failed stays in the queue, in flight until its visibility timeout ends, so
         this also fails the test if one is to be tried again.
         """
-        await eventually(lambda: self.queued() == 0, "the notifier's queue is empty")
+        await eventually(lambda: self.queued() == 0, "the queues are empty", 90)
 
     def queued(self) -> int:
-        """Return how many messages the notifier's queue holds, in flight or not."""
-        attributes = self._sqs.get_queue_attributes(
-            QueueUrl=self.outputs["NotificationQueueUrl"],
+        """Return how many messages are on their way, in flight, delayed or waiting."""
+        # A delivery is put into its queue before its event leaves the other.
+        return sum(map(self.waiting, ("NotificationQueueUrl", "DeliveryQueueUrl")))
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages the queue of an output holds, in flight or not."""
+        attributes = self.sqs.get_queue_attributes(
+            QueueUrl=self.outputs[queue],
             AttributeNames=[
                 "ApproximateNumberOfMessages",
                 "ApproximateNumberOfMessagesNotVisible",
+                "ApproximateNumberOfMessagesDelayed",
             ],
         )["Attributes"]
         return sum(map(int, attributes.values()))
 
     def empty_queue(self) -> None:
-        self._sqs.purge_queue(QueueUrl=self.outputs["NotificationQueueUrl"])
+        for queue in ("NotificationQueueUrl", "DeliveryQueueUrl"):
+            self.sqs.purge_queue(QueueUrl=self.outputs[queue])
 
-    def dead_letters(self, marker: str) -> list[dict[str, Any]]:
+    def dead_letters(
+        self, marker: str, queue: str = "NotificationDeadLetterQueueUrl"
+    ) -> list[dict[str, Any]]:
         """Return the dead letters whose body holds a marker: body and attributes of each."""
-        while messages := self._sqs.receive_message(
-            QueueUrl=self.outputs["NotificationDeadLetterQueueUrl"],
-            MaxNumberOfMessages=10,
-            MessageAttributeNames=["All"],
+        while messages := self.sqs.receive_message(
+            QueueUrl=self.outputs[queue], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
         ).get("Messages"):
             for message in messages:
                 attributes = message.get("MessageAttributes", {})
@@ -240,18 +253,93 @@ class Application:
                     {"body": message["Body"]}
                     | {name: value.get("StringValue") for name, value in attributes.items()}
                 )
-                self._sqs.delete_message(
-                    QueueUrl=self.outputs["NotificationDeadLetterQueueUrl"],
-                    ReceiptHandle=message["ReceiptHandle"],
+                self.sqs.delete_message(
+                    QueueUrl=self.outputs[queue], ReceiptHandle=message["ReceiptHandle"]
                 )
         return [letter for letter in self._dead_letters if marker in letter["body"]]
 
-    async def dead_letter(self, marker: str) -> dict[str, Any]:
+    async def dead_letter(
+        self, marker: str, queue: str = "NotificationDeadLetterQueueUrl"
+    ) -> dict[str, Any]:
         """Return the one dead letter whose body holds a marker, once it is there."""
         (letter,) = await eventually(
-            lambda: self.dead_letters(marker), f"a dead letter with {marker}"
+            lambda: self.dead_letters(marker, queue), f"a dead letter with {marker}"
         )
         return letter
+
+    def jobs(self, event_id: str) -> list[dict[str, str]]:
+        """Return what the ledger knows of an event."""
+        return [row for row in self.rows(sk="JOB") if event_id in row["pk"]]
+
+    def add_gone_subscribers(self, entity_id: str, number: int) -> None:
+        """Write the rows of connections that are closed, and whose `$disconnect` was lost."""
+        # In the form of API Gateway's: it answers anything else with 400.
+        ids = [urlsafe_b64encode(urandom(11)).decode() for _ in range(number)]
+        for start in range(0, number, 25):
+            requests: list[Any] = [
+                {
+                    "PutRequest": {
+                        "Item": {
+                            "pk": {"S": f"ENTITY#{entity_id}"},
+                            "sk": {"S": f"CONNECTION#{connection_id}"},
+                            "connectionId": {"S": connection_id},
+                            "ttl": {"N": str(int(time.time()) + 3600)},
+                        }
+                    }
+                }
+                for connection_id in ids[start : start + 25]
+            ]
+            self._dynamodb.batch_write_item(RequestItems={self.outputs["TableName"]: requests})
+
+    @contextmanager
+    def notifier_within(self, seconds: int, *, visible_after_seconds: int) -> Iterator[None]:
+        """Give the notifier less time, and its messages another try sooner."""
+        functions, name = self._aws.client("lambda"), self._resource("NotifierFunction")
+        queue = self.outputs["NotificationQueueUrl"]
+
+        def configure(timeout: int, visibility: int) -> None:
+            functions.update_function_configuration(FunctionName=name, Timeout=timeout)
+            self.sqs.set_queue_attributes(
+                QueueUrl=queue, Attributes={"VisibilityTimeout": str(visibility)}
+            )
+
+        configure(seconds, visible_after_seconds)
+        try:
+            yield
+        finally:
+            configure(60, 360)
+
+    @contextmanager
+    def without_permissions(self, function: str) -> Iterator[None]:
+        """Take a function's permissions on the table away."""
+        iam = self._aws.client("iam")
+        role = self._resource(f"{function}Role")
+        policies = {
+            name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+            for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+        }
+        for name, document in policies.items():
+            reduced = document | {
+                "Statement": [
+                    statement
+                    for statement in document["Statement"]
+                    if "dynamodb" not in json.dumps(statement["Action"])
+                ]
+            }
+            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(reduced))
+        try:
+            yield
+        finally:
+            for name, document in policies.items():
+                iam.put_role_policy(
+                    RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document)
+                )
+
+    def _resource(self, logical_id: str) -> str:
+        resource = self._aws.client("cloudformation").describe_stack_resource(
+            StackName=stack.STACK_NAME, LogicalResourceId=logical_id
+        )["StackResourceDetail"]
+        return str(resource["PhysicalResourceId"])
 
     def rows(self, **attributes: str) -> list[dict[str, str]]:
         """Return the rows of the table with the given values, read from the table itself.

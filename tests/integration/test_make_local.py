@@ -197,7 +197,7 @@ def test_it_writes_all_outputs_with_addresses_that_work_here(
     assert outputs["EventBusName"] == "default"
     assert outputs["TableName"]
     queues = [url for name, url in outputs.items() if name.endswith("QueueUrl")]
-    assert len(queues) == 3
+    assert len(queues) == 5
     assert all(url.startswith(f"{endpoint}/") for url in queues)
 
 
