@@ -65,6 +65,12 @@ conformance: test-environments ## check the local gateway; TARGET=emulator or ws
 bench: test-environments ## compare the posting engine with boto3 and others: CPU, speed, memory, dollars
 	PYTHONPATH=functions .venv/bin/python -m benchmarks.posting
 
+SUBSCRIBERS ?= 1000
+
+.PHONY: fanout
+fanout: test-environments ## publish to many clients of a local stack and count (SUBSCRIBERS, FAULTS)
+	.venv/bin/python -m benchmarks.fanout --subscribers $(SUBSCRIBERS) --faults "$(FAULTS)"
+
 COURIERS ?= 5
 NOTIFIERS ?= 5
 RATE ?= 8000

@@ -168,6 +168,18 @@ def test_a_poison_event_goes_to_the_dead_letters_and_its_neighbours_are_delivere
     assert code in logs.getvalue()
 
 
+def test_the_delivery_in_the_events_is_posted_to_its_connection(
+    context: Any, poster: FakePoster
+) -> None:
+    event = events.load("deliver")
+
+    assert deliver.app.lambda_handler(event, context) == {"batchItemFailures": []}
+
+    ((connection_id, frame),) = poster.delivered
+    assert connection_id == events.CONNECTION_ID
+    assert json.loads(frame)["message"] == "Hello world"
+
+
 def test_what_is_no_delivery_goes_to_the_dead_letters(context: Any, queues: Any) -> None:
     response = deliver.app.lambda_handler(events.batch("not a delivery"), context)
 
