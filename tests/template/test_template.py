@@ -195,6 +195,11 @@ def test_an_event_source_reports_partial_failures_and_is_bounded(function: str) 
     assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": f"{name}MaxConcurrency"}}
 
 
+@pytest.mark.parametrize("source", ["NotifierEventSource", "DeliverEventSource"])
+def test_no_event_waits_for_the_slow_client_of_another(source: str) -> None:
+    assert template.resources("AWS::Lambda::EventSourceMapping")[source]["BatchSize"] == 1
+
+
 @pytest.mark.parametrize("function", READERS)
 def test_a_function_that_posts_knows_the_rate_and_who_shares_it(function: str) -> None:
     variables = FUNCTIONS[function]["Environment"]["Variables"]

@@ -46,6 +46,13 @@ def test_every_subscriber_gets_one_frame_however_many_there_are(count: int) -> N
     assert {json.loads(frame)["message"] for _, frame in world.poster.delivered} <= {"Hello"}
 
 
+def test_a_hundred_thousand_subscribers_get_one_frame_each() -> None:
+    world = published(World(ids(100_000), chunk_size=1_000), copies=2)
+
+    assert received(world) == Counter(ids(100_000))
+    assert len(world.delays) == 100
+
+
 def test_a_small_fan_out_is_posted_without_another_hop() -> None:
     world = World(ids(3))
     world.messages.append(Message(notification()))
