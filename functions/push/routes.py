@@ -30,6 +30,32 @@ def lifecycle_route(
     the client can try again.
     """
 
+    return _route(handler)
+
+
+def message_route(handler: Callable[[Connection, Request], Frame]) -> LambdaHandler:
+    """Wrap a handler of a frame, which returns the reply or raises `RequestRejected`."""
+
+    @_route
+    @wraps(handler)
+    def lambda_handler(connection: Connection, event: APIGatewayWebSocketEvent) -> Response:
+        request = Request({})
+        try:
+            request = Request.parse(event.decoded_body)
+            reply = handler(connection, request)
+        except RequestRejected as rejection:
+            _report(rejection)
+            reply = protocol.error(rejection)
+        if request.request_id is not None:
+            reply["requestId"] = request.request_id
+        return {"statusCode": 200, "body": protocol.encode(reply)}
+
+    return lambda_handler
+
+
+def _route(handler: Callable[[Connection, APIGatewayWebSocketEvent], Response]) -> LambdaHandler:
+    """Hand the connection and the typed event to a handler, with logs and metrics prepared."""
+
     @instrumented
     @wraps(handler)
     def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
@@ -38,30 +64,6 @@ def lifecycle_route(
         _add_log_keys(connection, typed_event)
         count("Requests")
         return handler(connection, typed_event)
-
-    return lambda_handler
-
-
-def message_route(handler: Callable[[Connection, Request], Frame]) -> LambdaHandler:
-    """Wrap a handler of a frame, which returns the reply or raises `RequestRejected`."""
-
-    @instrumented
-    @wraps(handler)
-    def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-        typed_event = APIGatewayWebSocketEvent(event)
-        connection = Connection.of(typed_event)
-        _add_log_keys(connection, typed_event)
-        count("Requests")
-        request = Request({})
-        try:
-            request = Request.parse(typed_event.decoded_body)
-            reply = handler(connection, request)
-        except RequestRejected as rejection:
-            _report(rejection)
-            reply = protocol.error(rejection)
-        if request.request_id is not None:
-            reply["requestId"] = request.request_id
-        return {"statusCode": 200, "body": protocol.encode(reply)}
 
     return lambda_handler
 
