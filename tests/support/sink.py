@@ -1,4 +1,4 @@
-"""An API Gateway of one's own on loopback, which answers every post as it is told.
+"""An API Gateway of one's own on loopback, which answers every request as it is told.
 
 It shares no code with the engine: requests are read by plain rules, and what comes back may be
 no HTTP at all.
@@ -48,6 +48,7 @@ class Reply:
 class Received:
     """A request as it came in."""
 
+    method: str
     path: str
     headers: dict[str, str]
     body: bytes
@@ -193,7 +194,8 @@ class _Connection(asyncio.Protocol):
             if len(rest) < length:
                 return
             self._buffer = rest[length:]
-            received = Received(request_line.split()[1], headers, rest[:length], self._number)
+            method, path, _ = request_line.split()
+            received = Received(method, path, headers, rest[:length], self._number)
             self._sink.received.append(received)
             reply = self._sink.answer(received)
             if reply.delay_seconds:

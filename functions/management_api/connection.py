@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import NamedTuple
 
-from push.adapters.posting.response import (
+from management_api.response import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     BadResponse,

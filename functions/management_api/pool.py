@@ -1,7 +1,7 @@
-"""The connections that are kept between posts and between invocations.
+"""The connections that are kept between runs and between invocations.
 
-A TLS handshake costs as much processor time as some 20 posts, so a warm environment keeps what it
-opened. Proxies that the environment names (HTTPS_PROXY) are not used.
+A TLS handshake costs as much processor time as some 20 requests, so a warm environment keeps what
+it opened. Proxies that the environment names (HTTPS_PROXY) are not used.
 """
 
 import socket
@@ -9,8 +9,8 @@ import ssl
 import time
 from collections import deque
 
-from push.adapters.posting.connection import Address, Connection, ConnectionLost
-from push.adapters.posting.endpoint import Endpoint
+from management_api.connection import Address, Connection, ConnectionLost
+from management_api.endpoint import Endpoint
 
 # A frozen environment does not hear that a connection was closed, and a NAT gateway forgets idle
 # ones without a word. 60 s is the shortest default among the idle timeouts of AWS's load
@@ -18,7 +18,7 @@ from push.adapters.posting.endpoint import Endpoint
 _MAX_IDLE_SECONDS = 55.0
 # Endpoints change their addresses; their DNS records live for a minute or so.
 _ADDRESSES_SECONDS = 30.0
-# A look-up that fails may take seconds, which a fan-out must not spend once for each id.
+# A look-up that fails may take seconds, which a run must not spend once for each request.
 _NO_ADDRESSES_SECONDS = 1.0
 
 

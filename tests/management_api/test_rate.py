@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from push.adapters.posting.rate import Rate
+from management_api.rate import Rate
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 
 
 class Gateway:
-    """Posts through a rate to a quota that is filled continuously, as API Gateway's is."""
+    """Sends through a rate to a quota that is filled continuously, as API Gateway's is."""
 
     def __init__(self, rate: Rate, clock: Clock, quota: float, latency: float = 0.01) -> None:
         self._rate = rate
@@ -158,7 +158,7 @@ def test_one_judgement_halves_the_rate_at_most() -> None:
     assert rate.per_second == pytest.approx(500)
 
 
-def test_it_is_lowered_once_for_the_posts_of_one_rate() -> None:
+def test_it_is_lowered_once_for_the_requests_of_one_rate() -> None:
     clock = Clock()
     rate = Rate(1000, clock=clock)
     sent_before = rate.spend()

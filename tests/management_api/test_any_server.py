@@ -1,4 +1,4 @@
-"""Whatever the server does: one outcome per id, and the right one."""
+"""Whatever the server does: one outcome per request, and the right one."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,13 +6,12 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from push.adapters.posting import PostingEngine
-from push.posting import Result
+from management_api import ManagementApi, Payload, Request, Result
 from support.sink import Reply, Sink, Then, http
 
 _TIMEOUT_SECONDS = 0.15
 _RESULTS = {
-    200: Result.DELIVERED,
+    200: Result.OK,
     410: Result.GONE,
     413: Result.TOO_LARGE,
     429: Result.THROTTLED,
@@ -49,25 +48,26 @@ def replies(draw: st.DrawFn) -> tuple[Reply, Result]:
 @given(
     script=st.lists(replies(), min_size=1, max_size=25),
     connections=st.integers(1, 6),
-    second_post=st.booleans(),
+    second_run=st.booleans(),
 )
-def test_each_id_has_one_outcome_and_it_is_the_right_one(
+def test_each_request_has_one_outcome_and_it_is_the_right_one(
     sink: Sink,
-    engine_for: Callable[..., PostingEngine],
+    engine_for: Callable[..., ManagementApi],
     script: list[tuple[Reply, Result]],
     connections: int,
-    second_post: bool,
+    second_run: bool,
 ) -> None:
     engine = engine_for(sink, max_connections=connections, timeout_seconds=_TIMEOUT_SECONDS)
     sink.answer = lambda request: script[int(request.connection_id)][0]
-    ids = [str(number) for number in range(len(script))]
-    for _ in range(2 if second_post else 1):
+    payload = Payload(b"frame")
+    requests = [Request.post(str(number), payload) for number in range(len(script))]
+    for _ in range(2 if second_run else 1):
         sink.received.clear()
-        outcomes = list(engine.post(b"frame", ids))
+        outcomes = list(engine.run(requests))
 
-        assert Counter(outcome.connection_id for outcome in outcomes) == Counter(ids)
+        assert Counter(outcome.request for outcome in outcomes) == Counter(requests)
         for outcome in outcomes:
-            reply, expected = script[int(outcome.connection_id)]
+            reply, expected = script[int(outcome.request.connection_id)]
             if outcome.result is Result.FAILED and _may_be_lost(reply, script):
                 continue
             assert outcome.result is expected, (outcome, reply)
@@ -78,7 +78,7 @@ def test_each_id_has_one_outcome_and_it_is_the_right_one(
 
 
 def _may_be_lost(reply: Reply, script: list[tuple[Reply, Result]]) -> bool:
-    """Return whether a post may fail whatever its own reply is.
+    """Return whether a request may fail whatever its own reply is.
 
     A connection that the server closes, or stalls, after a response that did not say so may have
     been handed the next request meanwhile, and a reset may overtake what was sent before it.

@@ -1,7 +1,7 @@
-"""How many posts a second: a token bucket that gives way to 429s.
+"""How many requests a second: a token bucket that gives way to 429s.
 
 The quota of API Gateway belongs to the whole account, so the share of one engine can be too high
-for the moment even when its configuration is right. An engine whose posts are refused lowers its
+for the moment even when its configuration is right. An engine whose requests are refused lowers its
 rate to about what was accepted, and comes back to its limit over some seconds.
 """
 
@@ -18,17 +18,17 @@ _TOLERATED_THROTTLES = 2
 _TOLERATED_SHARE = 0.01
 # One judgement lowers the rate to no less than half.
 _LEAST_FACTOR = 0.5
-# From nothing to the limit. It also keeps some posts going where all are refused.
+# From nothing to the limit. It also keeps some requests going where all are refused.
 _RECOVERY_SECONDS = 4.0
 
 
 class Rate:
-    """The posts that one engine may send, over all its fan-outs."""
+    """The requests that one engine may send, over all its runs."""
 
     def __init__(self, limit: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Allow `limit` posts per second; `None` is no limit, whatever is answered."""
+        """Allow `limit` requests per second; `None` is no limit, whatever is answered."""
         if limit is not None and limit <= 0:
-            raise ValueError("the rate must be more than 0 posts per second")
+            raise ValueError("the rate must be more than 0 requests per second")
         self._limit = limit
         self._clock = clock
         self._updated_at = clock()
@@ -38,7 +38,7 @@ class Rate:
         self._judge_anew(self._updated_at)
 
     def delay_seconds(self) -> float:
-        """Return how long the next post has to wait; 0 if it may be sent now."""
+        """Return how long the next request has to wait; 0 if it may be sent now."""
         if self._limit is None:
             return 0.0
         now = self._clock()
@@ -49,14 +49,14 @@ class Rate:
         return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self.per_second
 
     def spend(self) -> float:
-        """Count a post that is sent; return the time, to be handed to `answered`."""
+        """Count a request that is sent; return the time, to be handed to `answered`."""
         self._tokens -= 1
         return self._updated_at
 
     def answered(self, sent_at: float, *, throttled: bool) -> None:
-        """Learn from the answer to a post that was sent at `sent_at`.
+        """Learn from the answer to a request that was sent at `sent_at`.
 
-        Posts sent before the rate was last lowered say nothing about the rate as it is now.
+        Requests sent before the rate was last lowered say nothing about the rate as it is now.
         """
         if self._limit is None or sent_at < self._judged_from:
             return

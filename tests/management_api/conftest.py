@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.certificate import write_certificate
-from push.adapters.posting import PostingEngine
+from management_api import ManagementApi
 from support.sink import Sink
 
 
@@ -46,12 +46,13 @@ def sink(request: pytest.FixtureRequest, certificate: str) -> Iterator[Sink]:
 
 
 @pytest.fixture
-def engine_for() -> Iterator[Callable[..., PostingEngine]]:
-    """Make engines for a sink; they are closed when the test ends."""
-    engines: list[PostingEngine] = []
+def engine_for() -> Iterator[Callable[..., ManagementApi]]:
+    """Make engines for a sink, or an endpoint; they are closed when the test ends."""
+    engines: list[ManagementApi] = []
 
-    def make(sink: Sink, **options: Any) -> PostingEngine:
-        engines.append(PostingEngine(sink.endpoint, **options))
+    def make(sink: Sink | str, **options: Any) -> ManagementApi:
+        endpoint = sink if isinstance(sink, str) else sink.endpoint
+        engines.append(ManagementApi(endpoint, **options))
         return engines[-1]
 
     yield make
@@ -60,11 +61,11 @@ def engine_for() -> Iterator[Callable[..., PostingEngine]]:
 
 
 @pytest.fixture
-def engine(sink: Sink, engine_for: Callable[..., PostingEngine]) -> PostingEngine:
+def engine(sink: Sink, engine_for: Callable[..., ManagementApi]) -> ManagementApi:
     return engine_for(sink)
 
 
 @pytest.fixture
-def engines_of_one(engine_for: Callable[..., PostingEngine]) -> Callable[..., PostingEngine]:
-    """Make engines with a single connection: posts go out one by one."""
+def engines_of_one(engine_for: Callable[..., ManagementApi]) -> Callable[..., ManagementApi]:
+    """Make engines with a single connection: requests go out one by one."""
     return lambda sink, **options: engine_for(sink, max_connections=1, **options)

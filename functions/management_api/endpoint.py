@@ -1,5 +1,7 @@
-"""Where the posts go: the address of the API with its stage, and TLS on the way there."""
+"""Where the requests go: the address of the API with its stage, and TLS on the way there."""
 
+# Sockets and TLS encode names with it, and would load it with the first request.
+import encodings.idna  # noqa: F401
 import os
 import ssl
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 """What arrives at the server: signatures that it can check, and no more than the rate."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 
 import botocore.session
 import pytest
@@ -11,11 +12,16 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import CredentialRetrievalError, NoCredentialsError, NoRegionError
 
-from push.adapters.posting import PostingEngine
-from push.posting import Result
+from management_api import ManagementApi, Payload, Request, Result
 from support.sink import Received, Reply, Sink, http
 
-Engines = Callable[..., PostingEngine]
+Engines = Callable[..., ManagementApi]
+
+
+def posts(connection_ids: Iterable[str]) -> Iterator[Request]:
+    """Yield posts of one payload."""
+    payload = Payload(b"frame")
+    return (Request.post(connection_id, payload) for connection_id in connection_ids)
 
 
 class Rotating:
@@ -49,7 +55,7 @@ class Session(botocore.session.Session):
 def assert_signed_by(request: Received, sink: Sink, *secret_keys: str | None) -> None:
     """Sign a request once more, as a server does to check a signature, with botocore."""
     base = sink.endpoint.removesuffix("/v1")
-    again = AWSRequest("POST", base + request.path, data=request.body)
+    again = AWSRequest(request.method, base + request.path, data=request.body)
     at = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: at)
@@ -64,17 +70,19 @@ def test_every_signature_holds_while_clock_and_credentials_change(
     clock = datetime(2026, 11, 24, 23, 59, 50, tzinfo=UTC).timestamp()
     engine = engine_for(sink, session=Session(rotating), now=lambda: clock, max_connections=4)
 
-    def ids() -> Iterator[str]:
-        """Let a quarter of a second pass with each id, and the credentials change midway."""
+    def requests() -> Iterator[Request]:
+        """Let a quarter of a second pass with each, and the credentials change midway."""
         nonlocal clock
+        payload = Payload(b"frame")
         for number in range(100):
             clock += 0.25
             rotating.number = number // 50
-            yield f"id{number}="
+            id_ = f"id{number}="
+            yield Request.close(id_) if number % 3 == 0 else Request.post(id_, payload)
 
-    outcomes = list(engine.post(b"frame", ids()))
+    outcomes = list(engine.run(requests()))
 
-    assert {outcome.result for outcome in outcomes} == {Result.DELIVERED}
+    assert {outcome.result for outcome in outcomes} == {Result.OK}
     in_order = sorted(sink.received, key=lambda request: int(request.connection_id[2:-1]))
     for number, request in enumerate(in_order):
         signed_with = keys(number // 50)
@@ -89,15 +97,15 @@ def test_every_signature_holds_while_clock_and_credentials_change(
     assert (dates[0], dates[-1]) == ("20261124T235950Z", "20261125T000015Z")
 
 
-def test_without_credentials_to_be_had_each_post_fails(sink: Sink, engine_for: Engines) -> None:
+def test_without_credentials_to_be_had_each_request_fails(sink: Sink, engine_for: Engines) -> None:
     rotating = Rotating()
     clock = 0.0
     engine = engine_for(sink, session=Session(rotating), now=lambda: clock)
-    list(engine.post(b"frame", "a"))
+    list(engine.run(posts("a")))
     rotating.failing = True
     clock += 1
 
-    outcomes = list(engine.post(b"frame", "ab"))
+    outcomes = list(engine.run(posts("ab")))
 
     assert [outcome.result for outcome in outcomes] == [Result.FAILED] * 2
     assert outcomes[0].reason.startswith("not signed: ")
@@ -109,24 +117,25 @@ def test_without_region_or_credentials_there_is_no_engine(
 ) -> None:
     monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda _: None)
     with pytest.raises(NoCredentialsError):
-        PostingEngine(sink.endpoint)
+        ManagementApi(sink.endpoint)
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     with pytest.raises(NoRegionError):
-        PostingEngine(sink.endpoint)
+        ManagementApi(sink.endpoint)
 
 
 @pytest.mark.parametrize("options", [{"timeout_seconds": 0}, {"max_connections": 0}])
 def test_an_engine_needs_time_and_connections(sink: Sink, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="more than 0"):
-        PostingEngine(sink.endpoint, **options)  # type: ignore[arg-type]
+        ManagementApi(sink.endpoint, **options)  # type: ignore[arg-type]
 
 
-def test_the_rate_holds_over_several_posts(sink: Sink, engine_for: Engines) -> None:
+def test_the_rate_holds_over_several_runs_and_both_methods(sink: Sink, engine_for: Engines) -> None:
     start = time.monotonic()
     engine = engine_for(sink, rate_per_second=200)
 
     for part in range(3):
-        list(engine.post(b"frame", [f"{part}-{number}" for number in range(40)]))
+        requests = posts(f"{part}-{number}" for number in range(20))
+        list(engine.run(chain(requests, (Request.close(f"{part}-{n}") for n in range(20)))))
 
     times = [request.at for request in sink.received]
     assert len(times) == 120
@@ -136,10 +145,10 @@ def test_the_rate_holds_over_several_posts(sink: Sink, engine_for: Engines) -> N
 
 def test_a_rate_leaves_the_processor_alone_while_it_waits(sink: Sink, engine_for: Engines) -> None:
     engine = engine_for(sink, rate_per_second=10)
-    list(engine.post(b"frame", "a"))
+    list(engine.run(posts("a")))
 
     cpu = time.process_time()
-    list(engine.post(b"frame", "abcdef"))
+    list(engine.run(posts("abcdef")))
 
     assert time.process_time() - cpu < 0.25
 
@@ -156,7 +165,7 @@ def test_under_429s_the_rate_gives_way(sink: Sink, engine_for: Engines) -> None:
         return Reply(http(200 if windows[window] <= quota_per_window else 429))
 
     sink.answer = answer
-    outcomes = [outcome.result for outcome in engine.post(b"frame", map(str, range(1000)))]
+    outcomes = [outcome.result for outcome in engine.run(posts(map(str, range(1000))))]
 
-    assert set(outcomes) == {Result.DELIVERED, Result.THROTTLED}
+    assert set(outcomes) == {Result.OK, Result.THROTTLED}
     assert outcomes.count(Result.THROTTLED) < 400
