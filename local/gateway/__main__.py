@@ -54,7 +54,7 @@ async def run(options: Options) -> None:
     except (ApiNotFoundError, BotoCoreError, ClientError, OSError) as error:
         raise CannotStartError(str(error)) from error
 
-    lambdas = Lambdas(lambda_url, options.region, credentials)
+    lambdas = Lambdas(lambda_url, options.region, credentials, options.concurrent_calls)
     throttle = Throttle(options.throttle_rate, options.throttle_burst)
     runtime = Runtime(options, api, lambdas, throttle, Faults(options))
     gateway = Gateway(runtime)

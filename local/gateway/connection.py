@@ -49,6 +49,7 @@ class GatewayConnection(ServerConnection):
         self._undecided = undecided
         self._head = bytearray()
         self._decided = False
+        self._owes_too_much = False
         self._head_timer: asyncio.TimerHandle
         self._closing: asyncio.Task[None] | None = None
         self.session: Session | None = None
@@ -56,6 +57,8 @@ class GatewayConnection(ServerConnection):
 
     async def push(self, body: bytes, buffer_bytes: int) -> None:
         """Send one message without waiting for the client to read it.
+
+        Only a connection that is closing makes it wait, for the end of the closing handshake.
 
         Raises:
             BufferError: More than ``buffer_bytes`` would wait for the client. A message
@@ -91,6 +94,8 @@ class GatewayConnection(ServerConnection):
         """Collect the first request's head, then let one of the two libraries go on."""
         if self._decided:
             super().data_received(data)
+            if self._owes_too_much:
+                self.transport.pause_reading()
             return
         self._head += data
         end = self._head.find(b"\r\n\r\n")
@@ -108,6 +113,17 @@ class GatewayConnection(ServerConnection):
             self.transport.set_protocol(protocol)
             protocol.connection_made(self.transport)
             protocol.data_received(received)
+
+    def pause_writing(self) -> None:
+        """Read no more either: pushes keep below the mark, so it is answers to pings that wait."""
+        super().pause_writing()
+        self._owes_too_much = True
+
+    def resume_writing(self) -> None:
+        """Go on reading."""
+        super().resume_writing()
+        self._owes_too_much = False
+        self.transport.resume_reading()
 
     def eof_received(self) -> None:
         """Close a connection that ends before its first request is whole."""

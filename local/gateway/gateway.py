@@ -75,8 +75,13 @@ class Gateway:
             # The integration timeouts of the authorizer and of $connect limit the handshake.
             open_timeout=None,
             max_size=(MAX_MESSAGE_BYTES, MAX_FRAME_BYTES),
-            # Above what push() lets wait, so that sending never waits for a client.
-            write_limit=options.client_buffer_bytes + 2 * MAX_MESSAGE_BYTES,
+            # Sending waits from the first mark until the second is passed on the way down.
+            # The first is above what push() lets wait and the second is where it accepts
+            # again, so that it never waits for a client.
+            write_limit=(
+                options.client_buffer_bytes + 2 * MAX_MESSAGE_BYTES,
+                options.client_buffer_bytes,
+            ),
         )
         host, port = next(iter(self._server.sockets)).getsockname()[:2]
         host = f"[{host}]" if ":" in host else host

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -70,9 +71,23 @@ class Answer:
 
 
 class Lambdas:
-    """Invoke functions, any number at a time. Create it inside a running loop."""
+    """Invoke functions, each up to ``concurrent_calls`` times at once; 0 sets no bound.
 
-    def __init__(self, endpoint_url: str, region: str, credentials: Credentials) -> None:
+    An emulator starts a process for each call of a function that is under way. Without a
+    bound, a burst of calls starts so many that none of them answers in time.
+
+    Create it inside a running loop.
+    """
+
+    def __init__(
+        self,
+        endpoint_url: str,
+        region: str,
+        credentials: Credentials,
+        concurrent_calls: int = 0,
+    ) -> None:
+        self._concurrent_calls = concurrent_calls
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._endpoint_url = endpoint_url.rstrip("/")
         self._region = region
         self._credentials = credentials
@@ -83,9 +98,21 @@ class Lambdas:
     async def invoke(self, function: str, event: dict[str, Any], timeout_ms: int) -> Any:
         """Return the function's result, parsed from JSON.
 
+        ``timeout_ms`` begins when the function is called, after the wait for its turn.
+
         Raises:
             InvocationError: There is none; see its subclasses.
         """
+        async with self._turn(function):
+            return await self._call(function, event, timeout_ms)
+
+    def _turn(self, function: str) -> AbstractAsyncContextManager[None]:
+        if not self._concurrent_calls:
+            return nullcontext()
+        # Semaphores serve those who wait in their order, and pass over who no longer does.
+        return self._turns.setdefault(function, asyncio.Semaphore(self._concurrent_calls))
+
+    async def _call(self, function: str, event: dict[str, Any], timeout_ms: int) -> Any:
         url = f"{self._endpoint_url}/2015-03-31/functions/{quote(function, safe='')}/invocations"
         body = json.dumps(event).encode()
         request = AWSRequest("POST", url, headers={"Content-Type": "application/json"}, data=body)

@@ -64,6 +64,8 @@ async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
         raise RefusedError(
             Refusal(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
         )
+    # Before the connection is looked at, which may close while the body arrives.
+    body = await _body(request) if request.method == "POST" else b""
     connection = runtime.connections.get(connection_id)
     if connection is None or connection.session is None or connection.state is not State.OPEN:
         raise RefusedError(refusals.GONE)
@@ -71,7 +73,7 @@ async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
         raise RefusedError(refusals.GONE)
     match request.method:
         case "POST":
-            await _post(connection, await _body(request), runtime.options.client_buffer_bytes)
+            await _post(connection, body, runtime.options.client_buffer_bytes)
             return 200, ""
         case "GET":
             return 200, _describe(connection.session)

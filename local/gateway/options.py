@@ -70,6 +70,13 @@ class Options:
         "seconds between readings of the API, so that a redeploy goes live; 0: on SIGHUP only",
         type=between(0, 1e9),
     )
+    concurrent_calls: int = option(
+        WHERE,
+        8,
+        "calls of one function at once, since an emulator starts a process for each;"
+        " further calls wait for their turn; 0: no bound",
+        type=between(0, 10**6, int),
+    )
     allow_unsigned: bool = option(
         WHERE,
         False,

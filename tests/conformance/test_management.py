@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -14,9 +16,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 
-from conformance.targets import Target
+from conformance.targets import Client, Target
 
 KIB = 1024
+MIB = 1024 * KIB
+
+# A ping of the greatest size, masked with zeros.
+PING = bytes([0x89, 0x80 | 125, 0, 0, 0, 0]) + b"x" * 125
 
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
@@ -25,6 +31,53 @@ def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
     code = response["Error"]["Code"]
     assert type(error.value).__name__ in (code, "ClientError")
     return response["ResponseMetadata"]["HTTPStatusCode"], code
+
+
+def connect_slow(target: Target) -> Client:
+    """Connect a client that reads a message only when it is asked for one."""
+    # Small buffers on the client's side, so that the gateway's fills soon; and a queue
+    # of one message, after which the library stops reading the socket.
+    parts = urlsplit(target.url("probe"))
+    if parts.scheme == "wss":
+        return target.connect(max_queue=1, close_timeout=1)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect((parts.hostname, parts.port))
+    return target.connect(sock=sock, max_queue=1, close_timeout=1)
+
+
+class Poster:
+    """Post over one connection, with little work of its own, and no patience."""
+
+    def __init__(self, target: Target, connection_id: str) -> None:
+        parts = urlsplit(target.http_url("probe"))
+        self.connection = http.client.HTTPConnection(parts.netloc, timeout=3)
+        self.path = f"{parts.path}/@connections/{quote(connection_id)}"
+        self.headers = {"Authorization": "AWS4-HMAC-SHA256 of nobody"}
+
+    def post(self, data: bytes) -> int:
+        """Return the status of one post.
+
+        Raises:
+            TimeoutError: There was no answer in 3 s.
+        """
+        self.connection.request("POST", self.path, data, self.headers)
+        return self.finish()
+
+    def finish(self) -> int:
+        """Return the status of the request that was sent."""
+        response = self.connection.getresponse()
+        response.read()
+        return response.status
+
+
+def fill(poster: Poster, data: bytes) -> int:
+    """Post until the answer is 429, and return how many were accepted."""
+    accepted = 0
+    while (status := poster.post(data)) == 200:
+        accepted += 1
+    assert status == 429
+    return accepted
 
 
 def test_post_reaches_the_client(target: Target) -> None:
@@ -203,17 +256,7 @@ def test_client_that_does_not_read_is_429(target: Target) -> None:
 
     https://boto3.amazonaws.com/v1/documentation/api/latest/reference/services/apigatewaymanagementapi/client/post_to_connection.html
     """
-    # Small buffers on the client's side, so that the gateway's fills soon; and a queue
-    # of one message, after which the library stops reading the socket.
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    parts = urlsplit(target.url("probe"))
-    if parts.scheme == "wss":
-        sock.close()
-        slow = target.connect(max_queue=1)
-    else:
-        sock.connect((parts.hostname, parts.port))
-        slow = target.connect(sock=sock, max_queue=1)
+    slow = connect_slow(target)
     quick = target.connect()
     slow_id, quick_id = slow.id, quick.id
     management = target.management()
@@ -231,3 +274,92 @@ def test_client_that_does_not_read_is_429(target: Target) -> None:
         assert slow.ws.recv(timeout=15) == data.decode()
     management.post_to_connection(ConnectionId=slow_id, Data=b'"again"')
     assert slow.receive() == "again"
+
+
+@pytest.mark.option
+@pytest.mark.parametrize("size", [1000, 128 * KIB])
+def test_post_is_answered_at_once_whatever_the_client_reads(
+    with_options: Callable[..., Any], size: int
+) -> None:
+    """own: 200 while there is room and 429 when there is none, and neither waits."""
+    target, _ = with_options()
+    slow, quick = connect_slow(target), target.connect()
+    to_slow, to_quick = Poster(target, slow.id), Poster(target, quick.id)
+    data = b'"' + b"x" * (size - 2) + b'"'
+    slowest = 0.0
+    statuses: list[int] = []
+    while statuses.count(429) < 20:
+        started = time.monotonic()
+        statuses.append(to_slow.post(data))
+        slowest = max(slowest, time.monotonic() - started)
+    assert set(statuses) == {200, 429}
+    started = time.monotonic()
+    assert to_quick.post(b'"quick"') == 200
+    assert quick.receive() == "quick"
+    assert max(slowest, time.monotonic() - started) < 1
+
+
+@pytest.mark.option
+def test_post_does_not_wait_behind_pongs(with_options: Callable[..., Any]) -> None:
+    """own: a post for which there is room is accepted at once, also after answers to pings."""
+    target, _ = with_options("--client-buffer-bytes", str(4 * MIB))
+    slow = connect_slow(target)
+    poster = Poster(target, slow.id)
+    data = b'"' + b"x" * (128 * KIB - 2) + b'"'
+    accepted = fill(poster, data)
+    # Their answers go over what posts may take.
+    slow.ws.socket.sendall(PING * (MIB // len(PING)))
+    assert poster.post(data) == 429
+    # Somewhat later there is room, though most of it is still to be read.
+    read, status = 0, 429
+    while status == 429:
+        assert slow.ws.recv(timeout=15) == data.decode()
+        read += 1
+        status = poster.post(b'"late"')
+    assert status == 200 and read < accepted - 8
+    rest = [slow.receive() for _ in range(accepted - read + 1)]
+    assert rest[-1] == "late"
+
+
+@pytest.mark.option
+def test_client_that_sends_pings_and_does_not_read_is_not_read(
+    with_options: Callable[..., Any],
+) -> None:
+    """own: answers to pings do not pile up either; once the client reads, all goes on."""
+    target, _ = with_options()
+    slow = connect_slow(target)
+    poster = Poster(target, slow.id)
+    accepted = fill(poster, b'"' + b"x" * (64 * KIB) + b'"')
+    slow.ws.socket.settimeout(2)
+    sent = 0
+    chunk = PING * 4096
+    with pytest.raises(TimeoutError):
+        while sent < 128 * MIB:
+            sent += slow.ws.socket.send(chunk[sent % len(PING) :])
+    slow.ws.socket.settimeout(None)
+    assert poster.post(b"{}") == 429
+    for _ in range(accepted):
+        slow.receive()
+    # The last ping was cut off; the rest of it comes before the message.
+    slow.ws.socket.sendall(PING[sent % len(PING) :])
+    assert slow.ask({"action": "echo", "brief": True})["length"] > 0
+    assert poster.post(b'"again"') == 200
+    assert slow.receive() == "again"
+
+
+@pytest.mark.option
+def test_post_does_not_wait_for_the_end_of_a_connection(with_options: Callable[..., Any]) -> None:
+    """own: a connection that closes while the post's body arrives answers 410 at once."""
+    target, _ = with_options()
+    slow = connect_slow(target)
+    poster = Poster(target, slow.id)
+    fill(poster, b'"' + b"x" * (64 * KIB) + b'"')
+    body = b'"late"'
+    poster.connection.putrequest("POST", poster.path)
+    for name, value in {**poster.headers, "Content-Length": str(len(body))}.items():
+        poster.connection.putheader(name, value)
+    poster.connection.endheaders()
+    # The gateway has read the head by the time it has served another request.
+    target.management().delete_connection(ConnectionId=slow.id)
+    poster.connection.send(body)
+    assert poster.finish() == 410

@@ -67,6 +67,7 @@ def lifecycle(event: Event, context: object) -> Event:
 
 def message(event: Event, context: object) -> Event:
     """Serve every message route; the route says what to do."""
+    started = time.time()
     route = event["requestContext"]["routeKey"]
     if "body" not in event:
         # Not a message: this function serves none of the gateway's own routes.
@@ -96,6 +97,7 @@ def message(event: Event, context: object) -> Event:
         _record(body["caller"], event)
     time.sleep(body.get("seconds", 0))
     answer: Event = {"length": len(event["body"]), "padding": "x" * body.get("padding", 0)}
+    answer["ran"] = [started, time.time()]
     if "brief" not in body:
         answer |= {"event": event, "plainApi": os.environ.get("PLAIN_API")}
     return {"statusCode": body.get("status", 200), "body": json.dumps(answer)}
