@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
@@ -126,7 +127,9 @@ def deploy(
         aws.environment(),
         ROOT,
     )
-    _create_route_responses(aws, responses)
+    physical_ids = _physical_ids(aws)
+    _create_route_responses(aws, responses, physical_ids)
+    _let_items_expire(aws, template.times_to_live(adapted), physical_ids)
     return _outputs(aws)
 
 
@@ -147,16 +150,33 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in parameters.items()]
 
 
-def _create_route_responses(aws: LocalAws, responses: Sequence[template.RouteResponse]) -> None:
-    cloudformation, gateway = aws.client("cloudformation"), aws.client("apigatewayv2")
+def _physical_ids(aws: LocalAws) -> dict[str, str]:
+    cloudformation = aws.client("cloudformation")
     resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
-    physical_ids = {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in resources}
+    return {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in resources}
+
+
+def _create_route_responses(
+    aws: LocalAws, responses: Sequence[template.RouteResponse], physical_ids: Mapping[str, str]
+) -> None:
+    gateway = aws.client("apigatewayv2")
     for response in responses:
         gateway.create_route_response(
             ApiId=physical_ids[response.api],
             # The emulator's id is "<api>/<route>", API Gateway's the route alone.
             RouteId=physical_ids[response.route].rpartition("/")[2],
             RouteResponseKey=response.key,
+        )
+
+
+def _let_items_expire(
+    aws: LocalAws, times_to_live: Mapping[str, Any], physical_ids: Mapping[str, str]
+) -> None:
+    """Have the emulator delete expired items, once a minute; on AWS it may take days."""
+    dynamodb = aws.client("dynamodb")
+    for table, specification in times_to_live.items():
+        dynamodb.update_time_to_live(
+            TableName=physical_ids[table], TimeToLiveSpecification=specification
         )
 
 

@@ -1,13 +1,15 @@
 """What the built template needs before the emulator can deploy it.
 
-The template is written for AWS. Five things differ here, and all are done to a copy of what
-`sam build` made:
+The template is written for AWS. Six things differ here. All but what is made through an API once
+the stack stands are done to a copy of what `sam build` made:
 
 - the emulator's CloudFormation refuses a template that holds a type it does not know. Route
-  responses are taken out, and made through the API once the stack stands;
+  responses are taken out, and made through the API;
+- it makes tables that keep what has expired. That is switched on through the API, too;
 - it hands on the value of a `Number` parameter as a string, over which its queue pollers stumble:
   in event source mappings the number itself takes the reference's place;
-- it knows a permission of its own for `SendMessageBatch`, which on AWS is `sqs:SendMessage`'s;
+- it knows permissions of their own for batches of SQS, such as `sqs:SendMessageBatch`, which on
+  AWS are those of the single action;
 - it unpacks a function's package, 40 MB in 2,700 files, for each of its workers, and starts one
   for each concurrent call: what it deploys is empty, and the code is run where `sam build` put it;
 - the public name of the API does not resolve, so it becomes the local gateway's address.
@@ -23,6 +25,8 @@ _PUBLIC_ADDRESS = re.compile(
     r"(?P<scheme>https|wss)://\$\{\w+\}\.execute-api\.\$\{AWS::Region\}\.\$\{AWS::URLSuffix\}"
 )
 _LOCAL_SCHEME = {"https": "http", "wss": "ws"}
+# What SQS also does by the batch.
+_WITH_BATCHES = ("sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,16 @@ def adapt(
     return _with_local_address({**template, "Resources": resources}, gateway_address), responses
 
 
+def times_to_live(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the specification of each table whose items expire, by the table's logical id."""
+    return {
+        logical_id: resource["Properties"]["TimeToLiveSpecification"]
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::DynamoDB::Table"
+        and "TimeToLiveSpecification" in resource["Properties"]
+    }
+
+
 def _with_numbers(node: Any, numbers: Mapping[str, int]) -> Any:
     """Copy a tree with numbers in the place of references to them."""
     match node:
@@ -113,12 +127,13 @@ def _with_numbers(node: Any, numbers: Mapping[str, int]) -> Any:
 
 
 def _with_batches(node: Any) -> Any:
-    """Copy a tree in which whatever allows `sqs:SendMessage` allows batches of them."""
+    """Copy a tree in which whatever allows an action of SQS allows batches of it."""
     match node:
-        case {"Action": "sqs:SendMessage"}:
-            return node | {"Action": ["sqs:SendMessage", "sqs:SendMessageBatch"]}
-        case {"Action": [*actions]} if "sqs:SendMessage" in actions:
-            return node | {"Action": [*actions, "sqs:SendMessageBatch"]}
+        case {"Action": str(action)} if action in _WITH_BATCHES:
+            return node | {"Action": [action, f"{action}Batch"]}
+        case {"Action": [*actions]}:
+            batches = [f"{action}Batch" for action in actions if action in _WITH_BATCHES]
+            return node | {"Action": actions + batches}
         case dict():
             return {key: _with_batches(value) for key, value in node.items()}
         case list():

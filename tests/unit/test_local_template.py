@@ -3,7 +3,9 @@
 import copy
 from pathlib import Path
 
-from local.template import RouteResponse, adapt, run_in_place
+import pytest
+
+from local.template import RouteResponse, adapt, run_in_place, times_to_live
 from support import template
 
 
@@ -13,7 +15,7 @@ def test_route_responses_are_taken_out_and_returned() -> None:
     kinds = {resource["Type"] for resource in adapted["Resources"].values()}
     assert "AWS::ApiGatewayV2::RouteResponse" not in kinds
     assert RouteResponse("WebSocketApi", "WebSocketApiPingRoute", "$default") in responses
-    assert len(responses) == 5
+    assert len(responses) == 6
 
 
 def test_the_public_address_becomes_the_gateway_s() -> None:
@@ -31,18 +33,51 @@ def test_event_source_mappings_get_numbers_from_overrides_and_defaults() -> None
         adapted, _ = adapt(template.written(), "127.0.0.1:3001", parameters)
         return adapted["Resources"]["NotifierEventSource"]["Properties"]["ScalingConfig"]
 
-    assert concurrency({}) == {"MaximumConcurrency": 5}
+    assert concurrency({}) == {"MaximumConcurrency": 2}
     assert concurrency({"NotifierMaxConcurrency": "3"}) == {"MaximumConcurrency": 3}
 
 
-def test_whoever_may_send_a_message_may_send_a_batch() -> None:
+@pytest.mark.parametrize("function", ["NotifierFunction", "DeliverFunction"])
+@pytest.mark.parametrize("action", ["SendMessage", "ChangeMessageVisibility", "DeleteMessage"])
+def test_what_a_function_may_do_with_a_message_it_may_do_with_a_batch(
+    action: str, function: str
+) -> None:
     adapted, _ = adapt(template.written(), "127.0.0.1:3001", {})
 
+    (policy,) = adapted["Resources"][function]["Properties"]["Policies"]
+    allowed = [
+        (action, statement["Resource"])
+        for statement in policy["Statement"]
+        for action in _listed(statement["Action"])
+    ]
+    queues = [queue for name, queue in allowed if name == f"sqs:{action}"]
+    assert queues
+    assert [queue for name, queue in allowed if name == f"sqs:{action}Batch"] == queues
+
+
+def test_permissions_without_batches_stay_as_they_are() -> None:
+    original, (adapted, _) = template.written(), adapt(template.written(), "127.0.0.1:3001", {})
+
     for function in ("NotifierFunction", "DeliverFunction"):
-        (policy,) = adapted["Resources"][function]["Properties"]["Policies"]
-        for statement in policy["Statement"]:
-            single = "sqs:SendMessage" in statement["Action"]
-            assert ("sqs:SendMessageBatch" in statement["Action"]) == single
+        (before,) = original["Resources"][function]["Properties"]["Policies"]
+        (after,) = adapted["Resources"][function]["Properties"]["Policies"]
+        for old, new in zip(before["Statement"], after["Statement"], strict=True):
+            added = set(_listed(new["Action"])) - set(_listed(old["Action"]))
+            assert all(action.endswith("Batch") for action in added)
+            assert _listed(new["Action"])[: len(_listed(old["Action"]))] == _listed(old["Action"])
+            assert new | {"Action": None} == old | {"Action": None}
+
+
+def _listed(actions: str | list[str]) -> list[str]:
+    return [actions] if isinstance(actions, str) else actions
+
+
+def test_tables_whose_items_expire_are_told() -> None:
+    assert times_to_live(template.written()) == {
+        "ConnectionsTable": {"AttributeName": "ttl", "Enabled": True}
+    }
+    lasting = {"Type": "AWS::DynamoDB::Table", "Properties": {"BillingMode": "PAY_PER_REQUEST"}}
+    assert times_to_live({"Resources": {"Lasting": lasting}}) == {}
 
 
 def test_functions_run_on_the_code_that_was_built() -> None:
