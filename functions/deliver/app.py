@@ -1,12 +1,12 @@
-"""The courier of the delivery queue: chunks of large fan-outs, and posts that failed before."""
+"""The courier of the delivery queue: ranges of large topics, and posts that failed before."""
 
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from push import wiring
+from push.batches import Batch, queue_function
+from push.jobs import Letter
 
-from push.batches import queue_function
-from push.delivery import Delivery
-from push.wiring import Invocation
+posting = wiring.at_initialization(wiring.courier)
 
 
-@queue_function
-def lambda_handler(record: SQSRecord, invocation: Invocation) -> None:
-    invocation.courier.deliver(Delivery.parse(record.body))
+@queue_function(posting)
+def lambda_handler(body: str, batch: Batch) -> None:
+    batch.delivery.carry(Letter.parse(body))

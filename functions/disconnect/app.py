@@ -1,25 +1,26 @@
 """`$disconnect`: forget the connection and everything it subscribed to.
 
-API Gateway calls this with best effort only. What it misses is removed by the notifier when a post
-finds the connection gone, and by the table's TTL.
+API Gateway calls this with best effort only. What it misses is removed when a post finds the
+connection gone, and by the table's TTL.
 """
 
-from aws_lambda_powertools.utilities.data_classes import APIGatewayWebSocketEvent
-
-from push.adapters.table import connection_table
-from push.connection import Connection
+from push import wiring
+from push.connection import Connection, RouteEvent
 from push.observability import count, logger
 from push.routes import Response, lifecycle_route
+from push.subscriptions import forget
+
+table = wiring.at_initialization(wiring.table)
 
 
 @lifecycle_route
-def lambda_handler(connection: Connection, event: APIGatewayWebSocketEvent) -> Response:
-    removed = connection_table().remove_connection(connection.connection_id)
+def lambda_handler(connection: Connection, event: RouteEvent) -> Response:
+    topics = forget(table(), connection.connection_id)
     count("ConnectionsClosed")
     logger.info(
         "connection closed",
-        status_code=event.request_context.disconnect_status_code,
-        reason=event.request_context.disconnect_reason,
-        subscriptions_removed=removed,
+        status_code=event.disconnect_status_code,
+        reason=event.disconnect_reason,
+        subscriptions_removed=topics,
     )
     return {"statusCode": 200}

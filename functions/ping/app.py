@@ -6,10 +6,10 @@ Browsers cannot send protocol pings, and API Gateway closes a connection after t
 from datetime import UTC, datetime
 
 from push.connection import Connection, iso_8601
-from push.protocol import Frame, Request, pong
+from push.protocol import Reply, Request
 from push.routes import message_route
 
 
 @message_route
-def lambda_handler(connection: Connection, request: Request) -> Frame:
-    return pong(iso_8601(datetime.now(UTC)))
+def lambda_handler(connection: Connection, request: Request) -> Reply:
+    return Reply("Pong", time=iso_8601(datetime.now(UTC)))

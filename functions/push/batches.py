@@ -1,57 +1,164 @@
 """What the functions that read a queue have in common.
 
-Each record stands alone: one that fails is tried again without its neighbours, and one that no
-retry can deliver goes to the dead-letter queue at once.
+A batch's records are handled side by side, each in a thread of its own, and all that they post goes
+through one run of the engine. Each record stands alone: one that fails comes back without its
+neighbours, and one that no retry can deliver goes to the dead-letter queue at once.
 """
 
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 from typing import Any
 
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    ExceptionInfo,
-    FailureResponse,
-    process_partial_response,
-)
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from push.errors import EventRejected
+from management_api import Exchange
+from push.adapters.queues import DeadLetters, Letters, Receipts
+from push.adapters.table import Table
+from push.delivery import Delivery, Unresponsive
+from push.errors import Busy, EventRejected, ServiceUnavailable, Unclaimed
 from push.observability import LambdaHandler, count, instrumented, logger
-from push.wiring import Invocation
+from push.topics import Log, Topic
+
+# Records of a batch, each in a thread of its own; the event sources have the same number.
+RECORDS_PER_BATCH = 10
+# A failed record comes back after 2, 4, 8 ... seconds. With the receive count of the queues, that
+# is for more than fifteen minutes.
+MAX_RETRY_SECONDS = 180
+
+Record = dict[str, Any]
 
 
-def queue_function(handler: Callable[[SQSRecord, Invocation], None]) -> LambdaHandler:
-    """Wrap a handler of a record, which may raise `EventRejected` to have it set aside."""
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """The parts of a function that reads a queue and posts, for all its invocations."""
 
-    @instrumented
-    def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-        invocation = Invocation(context)
+    table: Table
+    log: Log
+    log_unwatched: bool
+    subscribers_per_delivery: int
+    exchange: Exchange
+    letters: Letters
+    dead_letters: DeadLetters
+    receipts: Receipts
+    unresponsive: Unresponsive
 
-        def handle(record: SQSRecord) -> None:
-            count("RecordsReceived")
-            logger.append_keys(message_id=record.message_id)
-            try:
-                handler(record, invocation)
-            except EventRejected as rejection:
-                logger.error("event rejected", code=rejection.code, reason=str(rejection))
-                invocation.dead_letters.put(record.body, rejection)
-                count("EventsRejected")
-
-        return process_partial_response(
-            event=event,
-            record_handler=handle,
-            processor=_LoggingProcessor(EventType.SQS, raise_on_entire_batch_failure=False),
-            context=context,
+    def delivery(self, seconds_left: Callable[[], float]) -> Delivery:
+        """Return what delivers in one invocation."""
+        return Delivery(
+            self.table,
+            self.log,
+            self.letters,
+            self.dead_letters,
+            self.exchange.window,
+            subscribers_per_delivery=self.subscribers_per_delivery,
+            seconds_left=seconds_left,
+            unresponsive=self.unresponsive,
+            log_unwatched=self.log_unwatched,
         )
 
-    return lambda_handler
+
+class BatchFailed(Exception):
+    """No record of the batch could be handled: for Lambda's `Errors` metric, and its alarm."""
 
 
-class _LoggingProcessor(BatchProcessor):
-    """A batch processor that says why a record goes back to the queue."""
+class Batch:
+    """The records of one invocation, while they are handled."""
 
-    def failure_handler(self, record: SQSRecord, exception: ExceptionInfo) -> FailureResponse:
-        logger.error("record goes back to the queue", exc_info=exception[1])
-        return super().failure_handler(record, exception)
+    def __init__(
+        self,
+        posting: Posting,
+        seconds_left: Callable[[], float],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.delivery = posting.delivery(seconds_left)
+        self._clock = clock
+        self._posting = posting
+        self._turns: defaultdict[Topic, AbstractContextManager[Any]] = defaultdict(Lock)
+
+    def turn(self, topic: Topic) -> AbstractContextManager[Any]:
+        """Return what only one record of a topic holds at a time.
+
+        Events of one topic get their numbers one after another: side by side, ten of them would
+        meet in every slot, and cost three times as much.
+        """
+        return self._turns[topic]
+
+    def handle(self, records: Sequence[Record], handler: "RecordHandler") -> list[str]:
+        """Handle records side by side; return the ids of the messages that shall come back.
+
+        Raises:
+            BatchFailed: all of them failed.
+        """
+        back: list[str] = []
+        failed: list[str] = []
+
+        def handle(record: Record) -> None:
+            try:
+                delay_seconds = self._handle(record, handler)
+            except Exception:
+                logger.exception("record failed", extra={"message_id": record["messageId"]})
+                failed.append(record["messageId"])
+                tries = int(record["attributes"]["ApproximateReceiveCount"])
+                delay_seconds = min(2**tries, MAX_RETRY_SECONDS)
+            if delay_seconds is not None:
+                back.append(record["messageId"])
+                self._come_back(record, delay_seconds)
+
+        self._posting.exchange.run([partial(handle, record) for record in records])
+        count("RecordsReceived", len(records))
+        count("RecordsFailed", len(failed))
+        if records and len(failed) == len(records):
+            raise BatchFailed(f"all {len(records)} records failed")
+        return back
+
+    def _handle(self, record: Record, handler: "RecordHandler") -> int | None:
+        """Handle a record; return after how many seconds it shall come back, None if it is done."""
+        try:
+            handler(record["body"], self)
+        except EventRejected as rejection:
+            logger.error(
+                "message rejected",
+                extra={
+                    "message_id": record["messageId"],
+                    "code": rejection.code,
+                },
+            )
+            self._posting.dead_letters.send(record["body"], rejection)
+            count("EventsRejected")
+        except Busy as busy:
+            # Somebody is at it: done or free by then.
+            return min(max(1, int(busy.until - self._clock()) + 1), MAX_RETRY_SECONDS)
+        except Unclaimed:
+            count("EventsRepeated")
+        return None
+
+    def _come_back(self, record: Record, delay_seconds: int) -> None:
+        try:
+            self._posting.receipts.come_back(record["receiptHandle"], delay_seconds)
+        except ServiceUnavailable:
+            logger.warning("comes back after the visibility timeout", exc_info=True)
+
+
+RecordHandler = Callable[[str, Batch], None]
+
+
+def queue_function(
+    posting: Callable[[], Posting],
+) -> Callable[[RecordHandler], LambdaHandler]:
+    """Wrap a handler of a message's body, which may raise `EventRejected` to have it set aside."""
+
+    def decorate(handler: RecordHandler) -> LambdaHandler:
+        @instrumented
+        def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
+            batch = Batch(posting(), lambda: context.get_remaining_time_in_millis() / 1000)
+            back = batch.handle(event["Records"], handler)
+            return {"batchItemFailures": [{"itemIdentifier": each} for each in back]}
+
+        return lambda_handler
+
+    return decorate

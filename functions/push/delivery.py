@@ -1,306 +1,437 @@
-"""Delivery of one frame to a list of connections: retried per connection, repeated for none.
+"""Delivery: an event's frame on its way to the subscribers of its topic.
 
-A `Delivery` is the unit of work: a frame and at most a thousand connection ids. The ledger claims
-it, so that a second copy of the same message is recognized, and notes which connections are done,
-so that a second try of the same message leaves them out. What fails after a few tries goes to the
-delivery queue as a delivery of its own, later and with only those ids; what cannot succeed goes
-to the dead-letter queue.
+A walk posts the frame to the subscribers in a range of connection ids, in their order. Up to
+`subscribers_per_delivery` subscribers are one walk; of more, ranges are handed to the couriers.
+What fails in passing is not tried again on the spot: such stragglers are handed to the delivery
+queue, and whoever cannot be reached for about five minutes is closed, so that the client knows,
+comes back and recovers.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Protocol, Self
+from itertools import pairwise
+from typing import Protocol
 
-from push.backoff import between
+from management_api import Outcome, Payload, Result
+from push import json_text
+from push.adapters.table import LAST, Table
 from push.errors import EventRejected, ServiceUnavailable
+from push.events import Event
+from push.jobs import Job, Jobs, Letter
 from push.observability import count, logger
-from push.posting import Outcome, Poster, Result
-from push.protocol import encode, parse_json
+from push.side_by_side import SideBySide, side_by_side
+from push.subscriptions import forget
+from push.topics import Cursor, Log, Topic
 
-# Tries inside one invocation, the first included: a reset or a short burst of 429 passes quickly.
-ROUNDS = 3
-ROUND_DELAY_SECONDS = 0.2
-# Further tries through the delivery queue, 2, 4, 8, 16 and 32 s apart at most: a minute in all.
-MAX_ATTEMPTS = 5
-ATTEMPT_DELAY_SECONDS = 2
-# What is kept free at the end of an invocation, to hand on what is not posted by then.
+# What is kept free at the end of an invocation, to hand on what is left, in seconds.
 RESERVE_SECONDS = 8.0
+# Ranges that are handed on between two notes.
+RANGES_PER_PLAN = 10
+# Posts of one walk at a time. So many may come twice if the function dies.
+POSTS_IN_FLIGHT = 64
+# A note is due after so many posts, or seconds.
+POSTS_PER_NOTE = 200
+SECONDS_PER_NOTE = 1.0
+# When stragglers are tried again, in seconds after they were handed on: about five minutes in all.
+STRAGGLER_DELAYS = (1, 2, 4, 8, 16, 32, 64, 64, 64, 64)
+# When what there was no time for goes on.
+_REST_DELAY_SECONDS = 1
+
+# What a client is told before it is closed: with its cursor it gets what it missed.
+_SLOW_CLIENT = Payload(
+    json_text.encode({"type": "Disconnect", "code": "SlowClient", "reconnect": True}).encode()
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A frame for some of an entity's subscribers.
+class Window(Protocol):
+    """The posts of one walk that are under way, among those of all others."""
 
-    `job` names this work within its event. It is derived from the connections and from the
-    delivery that they come from, so that the same work has the same name however often it is
-    handed out, and other work has another.
-    """
+    def post(self, connection_id: str, payload: Payload) -> None:
+        """Put a post under way."""
 
-    event_id: str
-    entity_id: str
-    job: str
-    frame: bytes
-    connection_ids: tuple[str, ...]
-    attempt: int = 0
+    def close_connection(self, connection_id: str) -> None:
+        """Put the end of a connection under way."""
 
-    def encode(self) -> str:
-        """Return the text of a message of the delivery queue."""
-        return encode(
-            {
-                "eventId": self.event_id,
-                "entityId": self.entity_id,
-                "job": self.job,
-                "attempt": self.attempt,
-                # As an object: as a text, its quotes would be escaped and take twice the bytes.
-                "frame": parse_json(self.frame.decode()),
-                "connectionIds": self.connection_ids,
-            }
-        )
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a message of the delivery queue.
-
-        Raises:
-            EventRejected: it is no delivery.
-        """
-        try:
-            fields = parse_json(text)
-            return cls(
-                event_id=_text(fields["eventId"]),
-                entity_id=_text(fields["entityId"]),
-                job=_text(fields["job"]),
-                frame=encode(dict(fields["frame"])).encode(),
-                connection_ids=tuple(_text(value) for value in fields["connectionIds"]),
-                attempt=int(fields["attempt"]),
-            )
-        except (ValueError, TypeError, KeyError) as exc:
-            raise EventRejected("InvalidDelivery", f"Not a delivery: {exc!r}.") from exc
-
-    def next_attempt(self, connection_ids: Iterable[str]) -> Self:
-        """Return the next try, for those connections alone."""
-        return self._derived("next attempt", connection_ids, self.attempt + 1)
-
-    def rest(self, connection_ids: Iterable[str]) -> Self:
-        """Return what there was no time for."""
-        return self._derived("rest", connection_ids, self.attempt)
-
-    def dead(self, connection_ids: Iterable[str]) -> Self:
-        """Return what is set aside: once redriven, it has all its tries again."""
-        return self._derived("redriven", connection_ids, 0)
-
-    def _derived(self, how: str, connection_ids: Iterable[str], attempt: int) -> Self:
-        ids = tuple(connection_ids)
-        return replace(self, job=job_name(self.job, how, *ids), connection_ids=ids, attempt=attempt)
+    def answer(self, within_seconds: float | None = None) -> Outcome | None:
+        """Return the next outcome, in any order; None if there is none in that time."""
 
 
-def job_name(*parts: str) -> str:
-    """Return a name that is the same for the same parts, and short."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+class Letters(Protocol):
+    """The delivery queue."""
 
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError("not a text")
-    return value
-
-
-class Claim(Protocol):
-    """A job in the hands of one invocation."""
-
-    @property
-    def done(self) -> frozenset[str]:
-        """The connections that an earlier, interrupted try has seen to."""
-
-    @property
-    def cursor(self) -> str:
-        """How far an earlier, interrupted try has come; empty at first."""
-
-    def note_done(self, connection_id: str) -> None:
-        """Note a connection, now or within a second."""
-
-    def note_cursor(self, cursor: str) -> None:
-        """Note how far the work has come, now."""
-
-    def complete(self) -> None:
-        """Note that the job is done: from now on its copies are ignored."""
-
-
-class Ledger(Protocol):
-    """Knows which jobs are done, and who is at work on which."""
-
-    def claim(self, event_id: str, job: str) -> AbstractContextManager[Claim | None]:
-        """Take a job for the time of the block; enter with None if it is done already.
-
-        Raises:
-            ServiceUnavailable: another invocation is at work on it.
-        """
-
-
-class DeliveryQueue(Protocol):
-    """Takes deliveries to be made by a later invocation."""
-
-    def put(self, deliveries: Sequence[Delivery], delay_seconds: int = 0) -> None: ...
+    def send(self, letters: Sequence[Letter], delay_seconds: int = 0) -> None:
+        """Send letters; raise `ServiceUnavailable` if not all were taken."""
 
 
 class DeadLetters(Protocol):
     """Takes what cannot be delivered, with the reason."""
 
-    def put(self, body: str, rejection: EventRejected) -> None: ...
+    def send(self, body: str, rejection: EventRejected) -> None: ...
 
 
-class Connections(Protocol):
-    """What the courier needs of the table."""
+class Delivery:
+    """Delivers events and letters, in one invocation.
 
-    def remove_connection(self, connection_id: str, *known_entity_ids: str) -> int: ...
-
-
-class Courier:
-    """Makes deliveries."""
+    What `notify` and `carry` raise: `Finished`, `Superseded` and `Busy`, when the work is somebody
+    else's; `ServiceUnavailable`, when the message shall come back soon. Then it finds the job free.
+    """
 
     def __init__(
         self,
-        poster: Poster,
-        connections: Connections,
-        ledger: Ledger,
-        queue: DeliveryQueue,
+        table: Table,
+        log: Log,
+        letters: Letters,
         dead_letters: DeadLetters,
+        window: Callable[[], AbstractContextManager[Window]],
         *,
+        subscribers_per_delivery: int,
         seconds_left: Callable[[], float],
-        sleep: Callable[[float], None] = time.sleep,
+        unresponsive: "Unresponsive",
+        log_unwatched: bool = False,
+        side_by_side: SideBySide = side_by_side,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Make a courier; `seconds_left` tells how long the invocation may still run."""
-        self._poster = poster
-        self._connections = connections
-        self._ledger = ledger
-        self._queue = queue
-        self._dead_letters = dead_letters
+        """Take the services; `window` opens a walk's window."""
+        self.clock = clock
+        self.table = table
+        self.letters = letters
+        self.dead_letters = dead_letters
+        self.window = window
+        self.unresponsive = unresponsive
+        self._log = log
+        self._jobs = Jobs(table, seconds_left=seconds_left, clock=wall_clock)
+        self._size = subscribers_per_delivery
         self._seconds_left = seconds_left
-        self._sleep = sleep
+        self._log_unwatched = log_unwatched
+        self._side_by_side = side_by_side
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Make a delivery, unless it is made already.
+    def notify(self, event: Event, turn: AbstractContextManager[object]) -> None:
+        """Give an event its number, and deliver it; `turn` is held until it has its number.
 
-        Raises:
-            ServiceUnavailable: the ledger or a queue did not answer, or another invocation is at
-                work on this delivery. Its message has to be tried again.
+        An event that finds no head is older than every `Subscribed`: nobody waits for it, and
+        nothing is written.
         """
-        with self._ledger.claim(delivery.event_id, delivery.job) as claim:
-            if claim is None:
-                logger.info("delivery already made", event_id=delivery.event_id, job=delivery.job)
+        with turn:
+            open_or_read = self._log.open if self._log_unwatched else self.table.head
+            if (head := open_or_read(event.topic)) is None:
+                count("EventsUnwatched")
                 return
-            self.post(delivery, claim)
+            # The head was read before the claim: so the event is at no number up to it.
+            job = self._jobs.claim(f"{event.id}#whole", head.cursor)
+            with job.held():
+                logged = self._log.append(event, head, job.start)
+                if logged is None:
+                    job.write(done=True)
+                    return
+        # Only now the subscribers are read: who subscribed before the head moved is there.
+        self._deliver(job, Letter(event.id, event.topic, logged, "whole"))
 
-    def post(self, delivery: Delivery, claim: Claim) -> None:
-        """Make a delivery that is claimed: post, settle what failed, complete, forget the gone."""
-        waiting = [
-            connection_id
-            for connection_id in delivery.connection_ids
-            if connection_id not in claim.done
-        ]
-        failures: dict[str, Outcome] = {}
-        refused: list[Outcome] = []
-        gone: list[str] = []
-        delivered = 0
-        for round_number in range(ROUNDS):
-            if round_number:
-                self._sleep(between(0, ROUND_DELAY_SECONDS * 2**round_number))
-            feed = iter(waiting)
-            failures = {}
-            for outcome in self._poster.post(delivery.frame, self._while_time_is_left(feed)):
-                if outcome.result.may_pass:
-                    failures[outcome.connection_id] = outcome
-                    continue
-                if outcome.result is Result.DELIVERED:
-                    delivered += 1
-                    claim.note_done(outcome.connection_id)
-                elif outcome.result is Result.GONE:
-                    gone.append(outcome.connection_id)
-                    claim.note_done(outcome.connection_id)
-                else:
-                    refused.append(outcome)
-            if rest := list(feed):
-                self._hand_on(claim, delivery.rest(rest))
-            waiting = list(failures)
-            if rest or not waiting:
-                break
-        if delivery.attempt < MAX_ATTEMPTS:
-            self._retry_later(claim, delivery, list(failures))
-        else:
-            self._set_aside(claim, delivery, list(failures.values()))
-        self._set_aside(claim, delivery, refused)
-        claim.complete()
-        self._forget(gone, delivery.entity_id)
-        _report(delivery, delivered, len(gone), len(failures), len(refused))
+    def carry(self, letter: Letter) -> None:
+        """Deliver a range, or to stragglers."""
+        epoch, seq = letter.event.cursor
+        # For a notifier that takes over from here.
+        start = Cursor(epoch, seq - 1)
+        job = self._jobs.claim(letter.job, start, letter.after)
+        self._deliver(job, letter)
 
-    def _while_time_is_left(self, connection_ids: Iterator[str]) -> Iterator[str]:
-        while self._seconds_left() > RESERVE_SECONDS:
+    def forget(self, topic: Topic, connection_ids: Sequence[str]) -> list[bool]:
+        """Forget connections that are gone; return, for each, whether it was possible."""
+
+        def attempt(connection_id: str) -> bool:
             try:
-                yield next(connection_ids)
-            except StopIteration:
-                return
-
-    def _retry_later(self, claim: Claim, delivery: Delivery, connection_ids: list[str]) -> None:
-        if connection_ids:
-            bound = ATTEMPT_DELAY_SECONDS * 2**delivery.attempt
-            # Half of the bound is certain, so that the delays grow; the other half spreads them.
-            delay_seconds = round(between(bound / 2, bound))
-            self._hand_on(claim, delivery.next_attempt(connection_ids), delay_seconds)
-
-    def _hand_on(self, claim: Claim, delivery: Delivery, delay_seconds: int = 0) -> None:
-        """Hand connections to the delivery queue; this job has then done with them."""
-        self._queue.put([delivery], delay_seconds)
-        for connection_id in delivery.connection_ids:
-            claim.note_done(connection_id)
-
-    def _set_aside(self, claim: Claim, delivery: Delivery, outcomes: list[Outcome]) -> None:
-        """Put connections that cannot be reached into the dead-letter queue, by reason."""
-
-        def code(outcome: Outcome) -> str:
-            return outcome.result.value
-
-        for value, group in groupby(sorted(outcomes, key=code), code):
-            members = list(group)
-            reason = f"{len(members)} posts, the first: {members[0].reason}"
-            dead = delivery.dead(outcome.connection_id for outcome in members)
-            self._dead_letters.put(dead.encode(), EventRejected(value, reason))
-            for connection_id in dead.connection_ids:
-                claim.note_done(connection_id)
-            logger.error("posts given up", event_id=delivery.event_id, code=value, reason=reason)
-
-    def _forget(self, gone: list[str], entity_id: str) -> None:
-        """Remove gone connections, as time allows: one that stays is met by the next event."""
-
-        def remove(connection_id: str) -> None:
-            if self._seconds_left() < RESERVE_SECONDS / 2:
-                return
-            try:
-                self._connections.remove_connection(connection_id, entity_id)
+                forget(self.table, connection_id, topic)
             except ServiceUnavailable:
-                logger.exception("gone connection not removed", connection_id=connection_id)
+                logger.warning("connection not forgotten", connection_id=connection_id)
+                return False
+            return True
 
-        if gone:
-            with ThreadPoolExecutor(min(8, len(gone))) as pool:
-                list(pool.map(remove, gone))
+        return self._side_by_side(attempt, connection_ids)
+
+    def is_out_of_time(self) -> bool:
+        """Whether what is left of the invocation is only enough to end in order."""
+        return self._seconds_left() < RESERVE_SECONDS
+
+    def _deliver(self, job: Job, letter: Letter) -> None:
+        """Bring a claimed job to its end, from wherever an earlier try left it."""
+        with job.held(), self.window() as window:
+            left = self._hand_on_ranges(job, letter) if letter.may_be_cut else None
+            Walk(self, window, job, letter, left).run()
+
+    def _hand_on_ranges(self, job: Job, letter: Letter) -> list[str] | None:
+        """Send ranges to couriers until few subscribers are left; return these.
+
+        Returns None if there is no time for it; then the walk hands on the rest.
+        """
+        while True:
+            if not job.plan:
+                if self.is_out_of_time():
+                    return None
+                ids = self._subscribers(letter, job.reached, self._size * RANGES_PER_PLAN + 1)
+                if len(ids) <= self._size:
+                    return ids
+                # Before the first is sent: whoever repeats this sends the same ranges again, under
+                # the same names, which hold both boundaries.
+                job.write(plan=ids[self._size - 1 :: self._size][:RANGES_PER_PLAN])
+            self.letters.send([letter.range(*ends) for ends in pairwise((job.reached, *job.plan))])
+            job.write(reached=job.plan[-1], plan=())
+
+    def _subscribers(self, letter: Letter, after: str, most: int) -> list[str]:
+        """Return the first subscribers behind `after`, at most so many."""
+        ids: list[str] = []
+        more = True
+        while more and len(ids) < most:
+            page, more = self.table.subscribers(letter.topic, after, LAST, most - len(ids))
+            ids += page
+            after = ids[-1] if ids else after
+        return ids
 
 
-def _report(delivery: Delivery, delivered: int, gone: int, failed: int, refused: int) -> None:
-    count("NotificationsDelivered", delivered)
-    count("NotificationsGone", gone)
-    count("NotificationsFailed", failed)
-    count("NotificationsRefused", refused)
-    logger.info(
-        "delivery made",
-        event_id=delivery.event_id,
-        job=delivery.job,
-        attempt=delivery.attempt,
-        delivered=delivered,
-        gone=gone,
-        failed=failed,
-        refused=refused,
-    )
+class Walk:
+    """Posts a frame to the subscribers in (reached, upto], or to some stragglers.
+
+    In the order of their ids; several posts are in flight, and their answers come in any order.
+    """
+
+    def __init__(
+        self, delivery: Delivery, window: Window, job: Job, letter: Letter, ids: list[str] | None
+    ) -> None:
+        """Begin where the job was left; `ids` are all who are left, if they have been read."""
+        self._delivery = delivery
+        self._window = window
+        self._job = job
+        self._letter = letter
+        self._payload = Payload(letter.event.frame.encode())
+        # The next to be posted to: those that an earlier try left open, then those that were read.
+        self._page = deque([*job.open, *(ids or ())])
+        self._read_upto = ids[-1] if ids else job.reached
+        self._all_read = ids is not None
+        self._reached = job.reached
+        # Up to there, and not seen to: in flight, or in one of the lists below.
+        self._open = set(job.open)
+        self._in_flight = 0
+        self._out_of_time = False
+        self._trouble: ServiceUnavailable | None = None
+        # To be seen to with the next note.
+        self._gone: list[str] = []
+        self._failed: list[str] = []
+        self._refused: list[Outcome] = []
+        self._settled = 0
+        self._noted_at = delivery.clock()
+        self._delivered = self._forgotten = self._handed_on = self._set_aside_for_good = 0
+
+    def run(self) -> None:
+        """Walk to the end, or until time is up, or a service fails."""
+        try:
+            self._walk()
+        finally:
+            count("NotificationsDelivered", self._delivered)
+            count("NotificationsGone", self._forgotten)
+            count("NotificationsFailed", self._handed_on)
+            count("NotificationsRefused", self._set_aside_for_good)
+            logger.info(
+                "delivery walked",
+                event_id=self._letter.event_id,
+                job=self._letter.name,
+                attempt=self._letter.attempt,
+                delivered=self._delivered,
+                gone=self._forgotten,
+                failed=self._handed_on,
+                refused=self._set_aside_for_good,
+            )
+
+    def _walk(self) -> None:
+        while self._in_flight or self._may_go_on():
+            self._post_while_there_is_room()
+            if self._in_flight and (outcome := self._window.answer(self._seconds_to_note())):
+                self._in_flight -= 1
+                self._settle(outcome)
+            if self._settled >= POSTS_PER_NOTE or self._seconds_to_note() <= 0:
+                self._try_to_note()
+        self._note(done=self._all_read and not self._page)
+        if self._trouble:
+            raise self._trouble
+        if self._out_of_time:
+            # The same letter goes on, for the same job: whoever takes it resumes there, and if this
+            # invocation dies here and its message comes back too, nobody gets two frames.
+            self._delivery.letters.send([self._letter], _REST_DELAY_SECONDS)
+            self._job.write(lease=0)
+
+    def _may_go_on(self) -> bool:
+        """Whether there is more to be posted, and time for it."""
+        left = bool(self._page) or not self._all_read
+        self._out_of_time = left and (self._out_of_time or self._delivery.is_out_of_time())
+        return left and not self._out_of_time and not self._trouble
+
+    def _post_while_there_is_room(self) -> None:
+        while (
+            self._in_flight < POSTS_IN_FLIGHT
+            and self._settled < POSTS_PER_NOTE
+            and self._may_go_on()
+        ):
+            if self._page:
+                self._post(self._page.popleft())
+                continue
+            try:
+                self._read()
+            except ServiceUnavailable as unavailable:
+                # What is in flight comes to its end first.
+                self._trouble = unavailable
+
+    def _read(self) -> None:
+        """Read the next ids: of the letter, or of the topic."""
+        if self._letter.ids:
+            self._page.extend(each for each in self._letter.ids if each > self._read_upto)
+            self._all_read = True
+            return
+        page, more = self._delivery.table.subscribers(
+            self._letter.topic, self._read_upto, self._letter.upto
+        )
+        self._page.extend(page)
+        self._all_read = not more
+        if page:
+            self._read_upto = page[-1]
+
+    def _post(self, connection_id: str) -> None:
+        self._reached = max(self._reached, connection_id)
+        self._open.add(connection_id)
+        if self._delivery.unresponsive.holds(connection_id):
+            self._settled += 1
+            self._failed.append(connection_id)
+            return
+        self._in_flight += 1
+        self._window.post(connection_id, self._payload)
+
+    def _settle(self, outcome: Outcome) -> None:
+        connection_id = outcome.request.connection_id
+        self._settled += 1
+        if outcome.result is Result.OK:
+            self._open.remove(connection_id)
+            self._delivered += 1
+        elif outcome.result is Result.GONE:
+            self._gone.append(connection_id)
+        elif outcome.result.may_pass:
+            self._failed.append(connection_id)
+            self._delivery.unresponsive.add(connection_id, outcome.seconds)
+        else:
+            self._refused.append(outcome)
+
+    def _seconds_to_note(self) -> float:
+        return self._noted_at + SECONDS_PER_NOTE - self._delivery.clock()
+
+    def _try_to_note(self) -> None:
+        """Write a note; one that a service refuses is made up for by the next."""
+        try:
+            self._note()
+        except ServiceUnavailable:
+            logger.warning("note not written", event_id=self._letter.event_id, exc_info=True)
+
+    def _note(self, *, done: bool = False) -> None:
+        """See to those who were not delivered, and only then write how far the walk has come."""
+        # Also if it fails: the next is due a second later.
+        self._noted_at, self._settled = self._delivery.clock(), 0
+        self._forget()
+        self._hand_on()
+        self._set_aside()
+        self._job.write(reached=self._reached, open=sorted(self._open), done=done)
+
+    def _forget(self) -> None:
+        """Forget who is gone; whoever cannot be forgotten is a straggler, and will be met again."""
+        gone, self._gone = self._gone, []
+        for connection_id, forgotten in zip(
+            gone, self._delivery.forget(self._letter.topic, gone), strict=True
+        ):
+            if forgotten:
+                self._open.remove(connection_id)
+                self._forgotten += 1
+            else:
+                self._failed.append(connection_id)
+
+    def _hand_on(self) -> None:
+        """Hand stragglers to the delivery queue; close those that were tried long enough."""
+        if not self._failed:
+            return
+        ids = sorted(self._failed)
+        attempt = self._letter.attempt + 1
+        if attempt > len(STRAGGLER_DELAYS):
+            self._close(ids)
+        else:
+            letter = self._letter.for_stragglers(ids, attempt)
+            self._delivery.letters.send([letter], STRAGGLER_DELAYS[attempt - 1])
+            self._open.difference_update(ids)
+            self._handed_on += len(ids)
+        self._failed.clear()
+
+    def _close(self, ids: list[str]) -> None:
+        """Close connections, and then forget them.
+
+        Whoever is forgotten and not closed would wait for ever; so one that cannot even be closed
+        is left as it is, with a dead letter that says so.
+        """
+        with self._delivery.window() as window:
+            for connection_id in ids:
+                window.post(connection_id, _SLOW_CLIENT)
+            # Most of them will not hear it, and are closed all the same.
+            for _ in ids:
+                window.answer()
+            for connection_id in ids:
+                window.close_connection(connection_id)
+            outcomes = [outcome for _ in ids if (outcome := window.answer())]
+        closed = [
+            outcome.request.connection_id
+            for outcome in outcomes
+            if outcome.result in (Result.OK, Result.GONE)
+        ]
+        # A row that stays meets 410 with the topic's next event.
+        self._delivery.forget(self._letter.topic, closed)
+        self._open.difference_update(closed)
+        self._refused += [
+            outcome for outcome in outcomes if outcome.request.connection_id in self._open
+        ]
+        count("ClientsClosed", len(closed))
+
+    def _set_aside(self) -> None:
+        """Make dead letters of those that API Gateway refuses for good, one for each reason."""
+        while self._refused:
+            first = self._refused[0]
+            alike = [each for each in self._refused if each.result is first.result]
+            ids = sorted(each.request.connection_id for each in alike)
+            reason = f"{len(ids)} connections, the first: {first.reason}"
+            # Once redriven, it has all its tries again.
+            letter = self._letter.for_stragglers(ids, attempt=0)
+            code = first.result.value
+            self._delivery.dead_letters.send(letter.encode(), EventRejected(code, reason))
+            logger.error("posts refused", event_id=letter.event_id, code=code, reason=reason)
+            self._refused = [each for each in self._refused if each.result is not first.result]
+            self._open.difference_update(ids)
+            self._set_aside_for_good += len(ids)
+
+
+class Unresponsive:
+    """Who did not answer a moment ago, and is not waited for again so soon.
+
+    A client that keeps a post waiting for three seconds is left alone for thirty: so it takes no
+    more than a tenth of the time of a function, whatever is published. Meanwhile its frames are
+    handed on without a try.
+    """
+
+    LEAST_SECONDS = 1.0
+    TIMES = 10.0
+    _MOST = 10_000
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    def add(self, connection_id: str, waited_seconds: float) -> None:
+        if len(self._until) >= self._MOST:
+            now = self._clock()
+            self._until = {each: until for each, until in self._until.items() if until > now}
+        pause = max(self.LEAST_SECONDS, self.TIMES * waited_seconds)
+        self._until[connection_id] = self._clock() + pause
+
+    def holds(self, connection_id: str) -> bool:
+        until = self._until.get(connection_id)
+        return until is not None and until > self._clock()

@@ -6,11 +6,18 @@
     │   ├── InvalidFrame         the frame is JSON but not an object
     │   ├── InvalidRequestId     `requestId` cannot be echoed
     │   ├── InvalidEntityId      `entityId` is missing or out of bounds
+    │   ├── InvalidEntities      `entities` or `entityIds` is no list of 1 to 99 different ones
+    │   ├── InvalidSince         `since` is no cursor
+    │   ├── NotSubscribed        only subscribers may ask for the history
     │   ├── UnknownAction        no route has this `action`
-    │   ├── TooManySubscriptions the connection holds as many as it may
+    │   ├── TooManySubscriptions the connection would hold more than it may
     │   ├── ConnectionGone       the connection is not in the table (any more)
     │   └── ServiceUnavailable   a service did not answer; the same request may succeed later
-    └── EventRejected            an event that can never be delivered, whoever retries it
+    ├── EventRejected            a message that no retry can deliver
+    └── Unclaimed                a message whose work is not this invocation's
+        ├── Finished             it is done: this message is a copy
+        ├── Superseded           somebody else took it over
+        └── Busy                 somebody else is at it, for a while
 
 `code` is part of the wire protocol: clients compare it, so a published code never changes.
 """
@@ -44,6 +51,18 @@ class InvalidEntityId(RequestRejected):
     code = "InvalidEntityId"
 
 
+class InvalidEntities(RequestRejected):
+    code = "InvalidEntities"
+
+
+class InvalidSince(RequestRejected):
+    code = "InvalidSince"
+
+
+class NotSubscribed(RequestRejected):
+    code = "NotSubscribed"
+
+
 class UnknownAction(RequestRejected):
     code = "UnknownAction"
 
@@ -59,14 +78,15 @@ class ConnectionGone(RequestRejected):
 class ServiceUnavailable(RequestRejected):
     """A service the request depends on failed or timed out after the client's own retries.
 
-    Routes answer it; the notifier lets it fail the record, so that the queue tries again.
+    Whether the request was carried out is not known. Routes answer it; the functions that read a
+    queue let the message come back.
     """
 
     code = "ServiceUnavailable"
 
 
 class EventRejected(PushError):
-    """An event that no retry can deliver.
+    """A message that no retry can deliver.
 
     Attributes:
         code: stable name of the reason, carried by the dead letter.
@@ -75,3 +95,23 @@ class EventRejected(PushError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class Unclaimed(PushError):
+    """The work of a message is not this invocation's."""
+
+
+class Finished(Unclaimed):
+    """The job is done: this message is a copy."""
+
+
+class Superseded(Unclaimed):
+    """Somebody else took the job over, and has a message of its own."""
+
+
+class Busy(Unclaimed):
+    """Somebody else holds the job, until `until` (seconds since the epoch) at the latest."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__(f"held until {until:.0f}")
+        self.until = until

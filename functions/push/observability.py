@@ -1,38 +1,51 @@
-"""The Logger, Tracer and Metrics of all functions, and the one order of their decorators."""
+"""The Logger and Metrics of all functions, and what surrounds every handler.
 
+Traces are Lambda's own (`Tracing: Active`), without an SDK: docs/adr/0008-no-x-ray-sdk.md.
+"""
+
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
+from threading import Lock
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics, Tracer
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 LambdaHandler = Callable[[dict[str, Any], LambdaContext], Any]
 
 logger = Logger()
-# Only AWS calls are traced; patching every library the X-Ray SDK knows would cost a cold start.
-tracer = Tracer(patch_modules=("botocore",))
 # The service, a dimension of every metric, is the stack: see template.yaml.
 metrics = Metrics(namespace="WebSocketNotifications")
+
+_counts: Counter[str] = Counter()
+# Powertools' metrics are not for several threads.
+_counts_lock = Lock()
 
 
 def count(metric: str, value: int = 1) -> None:
     """Add `value` to a counter that is published when the invocation ends."""
-    metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
+    if value:
+        with _counts_lock:
+            _counts[metric] += value
 
 
 def instrumented(handler: LambdaHandler) -> LambdaHandler:
-    """Give a handler its log context, trace and metrics.
+    """Give a handler its log context and metrics.
 
-    Events and responses are kept out of logs and traces: they carry users' data.
+    Events and responses are kept out of logs: they carry users' data.
     """
 
     @logger.inject_lambda_context(clear_state=True)
-    @tracer.capture_lambda_handler(capture_response=False)
     @metrics.log_metrics
     @wraps(handler)
     def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
-        return handler(event, context)
+        try:
+            return handler(event, context)
+        finally:
+            for name, value in _counts.items():
+                metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+            _counts.clear()
 
-    return lambda_handler  # type: ignore[no-any-return]
+    return lambda_handler

@@ -1,32 +1,55 @@
-"""The wire protocol: requests of clients, replies, and the frames pushed to them.
+"""The wire protocol: requests of clients, and the replies to them.
 
 Text frames of JSON. A client's frame names its `action` and may carry a `requestId`, which the
 reply echoes. Every reply and every push is an object with a `type`.
 """
 
-import json
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Self
+from typing import Any, NamedTuple, Self
 
+from push import json_text
 from push.errors import (
+    InvalidEntities,
     InvalidEntityId,
     InvalidFrame,
     InvalidJson,
     InvalidRequestId,
+    InvalidSince,
     RequestRejected,
 )
-
-Frame = dict[str, Any]
+from push.topics import LAST, Cursor, Recovery, Since, Topic
 
 # API Gateway closes a connection that sends more, and refuses a post of more, with 413.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
 MAX_MESSAGE_BYTES = 128 * 1024
-MAX_ENTITY_ID_LENGTH = 256
+# One less than the items of a DynamoDB transaction: the connection is the other one.
+MAX_ENTITIES = 99
 MAX_REQUEST_ID_LENGTH = 128
+# The actions that have a route of their own; every other frame meets `$default`.
+ACTIONS = frozenset({"subscribe", "history", "unsubscribe", "subscriptions", "ping"})
 
-# Control characters, which no visible id holds, and lone surrogates, which UTF-8 cannot encode.
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+class Wanted(NamedTuple):
+    """A topic of a request, and from where on its events are asked for."""
+
+    topic: Topic
+    since: Since | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A part of a request that is refused for its own sake."""
+
+    entity_id: object
+    rejection: RequestRejected
+
+    def members(self) -> dict[str, str]:
+        members = _texts({"code": self.rejection.code, "message": str(self.rejection)})
+        if isinstance(self.entity_id, str) and len(self.entity_id) <= json_text.MAX_ID_LENGTH:
+            # Whatever it is, the client knows it again.
+            members = _texts({"entityId": self.entity_id}) | members
+        return members
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +67,7 @@ class Request:
             InvalidJson, InvalidFrame, InvalidRequestId
         """
         try:
-            fields = parse_json(body or "")
+            fields = json_text.parse(body or "")
         except ValueError as exc:
             raise InvalidJson(f"The frame is not JSON: {exc}.") from exc
         if not isinstance(fields, dict):
@@ -52,28 +75,78 @@ class Request:
         return cls(fields, _request_id(fields.get("requestId")))
 
     @property
-    def entity_id(self) -> str:
-        """The entity that the request is about; raise `InvalidEntityId` unless it is usable."""
-        if "entityId" not in self.fields:
-            raise InvalidEntityId("entityId is missing.")
-        if problem := entity_id_problem(self.fields["entityId"]):
-            raise InvalidEntityId(problem)
-        return str(self.fields["entityId"])
-
-    @property
     def action(self) -> object:
         return self.fields.get("action")
 
+    @property
+    def topic(self) -> Topic:
+        """The entity that the request is about; raise `InvalidEntityId` unless it is usable."""
+        return _topic(self.fields)
 
-def entity_id_problem(value: object) -> str | None:
-    """Say what keeps a value from being an entity id; None if nothing does."""
-    if not isinstance(value, str):
-        return "entityId must be a string."
-    if not 1 <= len(value) <= MAX_ENTITY_ID_LENGTH:
-        return f"entityId must have 1 to {MAX_ENTITY_ID_LENGTH} characters."
-    if _UNUSABLE.search(value):
-        return "entityId must not contain control characters or lone surrogates."
-    return None
+    @property
+    def wanted(self) -> Wanted:
+        """The entity, and its `since`; raise `InvalidEntityId` or `InvalidSince`."""
+        return Wanted(_topic(self.fields), _since(self.fields))
+
+    @property
+    def wanted_since(self) -> Wanted:
+        """The same, where there must be a `since`."""
+        wanted = self.wanted
+        if wanted.since is None:
+            raise InvalidSince("since is missing.")
+        return wanted
+
+    @property
+    def is_about_several(self) -> bool:
+        return "entities" in self.fields or "entityIds" in self.fields
+
+    def entities(self) -> list[Wanted | Refused]:
+        """Return the parts of `entities`, in their order; raise `InvalidEntities`."""
+        return [_wanted(part) for part in self._several("entities", "entityId")]
+
+    def topics(self) -> list[Topic]:
+        """Return the topics of `entityIds`; raise `InvalidEntities` or `InvalidEntityId`."""
+        return [_topic({"entityId": id_}) for id_ in self._several("entityIds")]
+
+    def _several(self, name: str, key: str = "") -> list[Any]:
+        parts = self.fields.get(name)
+        if "entityId" in self.fields:
+            raise InvalidEntities(f"entityId and {name} do not go together.")
+        if not isinstance(parts, list) or not 1 <= len(parts) <= MAX_ENTITIES:
+            raise InvalidEntities(f"{name} must be a list of 1 to {MAX_ENTITIES}.")
+        ids = [part.get(key) if isinstance(part, dict) else part for part in parts]
+        texts = [id_ for id_ in ids if isinstance(id_, str)]
+        if len(set(texts)) < len(texts):
+            raise InvalidEntities(f"{name} must not name an entity twice.")
+        return parts
+
+
+def _topic(fields: dict[str, Any]) -> Topic:
+    if "entityId" not in fields:
+        raise InvalidEntityId("entityId is missing.")
+    if problem := json_text.id_problem(fields["entityId"], "entityId"):
+        raise InvalidEntityId(problem)
+    return Topic.entity(fields["entityId"])
+
+
+def _since(fields: dict[str, Any]) -> Since | None:
+    since = fields.get("since")
+    if since is None:
+        return None
+    if since == "last":
+        return LAST
+    try:
+        return Cursor.parse(since)
+    except (TypeError, ValueError) as exc:
+        raise InvalidSince('since must be a cursor as it was sent, or "last".') from exc
+
+
+def _wanted(part: object) -> Wanted | Refused:
+    fields = part if isinstance(part, dict) else {}
+    try:
+        return Wanted(_topic(fields), _since(fields))
+    except RequestRejected as rejection:
+        return Refused(fields.get("entityId"), rejection)
 
 
 def _request_id(value: object) -> str | int | None:
@@ -86,53 +159,53 @@ def _request_id(value: object) -> str | int | None:
     )
 
 
-def parse_json(text: str) -> Any:
-    """Parse strict JSON; raise `ValueError` for whatever else, however it is broken.
+class Reply:
+    """A reply, as members that are JSON texts: logged frames are passed on as they are."""
 
-    Python's parser accepts NaN and Infinity, which are not JSON, and answers thousands of
-    nested brackets with `RecursionError`.
-    """
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as exc:
-        raise ValueError(f"{exc.msg} at character {exc.pos}") from exc
-    except RecursionError as exc:
-        raise ValueError("nested too deeply") from exc
+    def __init__(self, type_: str, **members: object) -> None:
+        self._members = _texts({"type": type_, **members})
 
+    @classmethod
+    def about(cls, type_: str, answer: "Answer") -> Self:
+        """Return the reply to a request about one topic."""
+        reply = cls(type_)
+        reply._members |= answer.members()
+        return reply
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
+    @classmethod
+    def about_several(cls, type_: str, answers: "Sequence[Answer | Refused]") -> Self:
+        """Return the reply to a request about several topics, in its order."""
+        reply = cls(type_)
+        objects = (json_text.encode_object(answer.members()) for answer in answers)
+        reply._members["entities"] = f"[{','.join(objects)}]"
+        return reply
 
+    @classmethod
+    def error(cls, rejection: RequestRejected) -> Self:
+        return cls("Error", code=rejection.code, message=str(rejection))
 
-def encode(frame: Frame) -> str:
-    """Return a frame's compact text, always encodable in UTF-8.
-
-    Text beyond ASCII is kept as it is, since an escape takes up to three times the bytes. Lone
-    surrogates, which a publisher can send as escapes, exist only as escapes.
-    """
-    text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(frame, separators=(",", ":"), allow_nan=False)
-    return text
-
-
-def subscribed(entity_id: str) -> Frame:
-    return {"type": "Subscribed", "entityId": entity_id}
+    def encode(self, request_id: str | int | None = None) -> str:
+        """Return the frame, with the `requestId` of its request."""
+        echo = {} if request_id is None else _texts({"requestId": request_id})
+        return json_text.encode_object(self._members | echo)
 
 
-def unsubscribed(entity_id: str) -> Frame:
-    return {"type": "Unsubscribed", "entityId": entity_id}
+class Answer(NamedTuple):
+    """What a reply says about one topic: without `since`, the cursor alone."""
+
+    wanted: Wanted
+    recovery: Recovery
+
+    def members(self) -> dict[str, str]:
+        (topic, since), recovery = self
+        members = _texts({"entityId": topic.id, "cursor": str(recovery.cursor)})
+        if since is not None:
+            members |= _texts({"recovered": recovery.recovered})
+            members["events"] = f"[{','.join(event.frame for event in recovery.events)}]"
+            if recovery.more:
+                members["more"] = "true"
+        return members
 
 
-def subscriptions(entity_ids: list[str]) -> Frame:
-    return {"type": "Subscriptions", "entityIds": entity_ids}
-
-
-def pong(time: str) -> Frame:
-    return {"type": "Pong", "time": time}
-
-
-def error(rejection: RequestRejected) -> Frame:
-    return {"type": "Error", "code": rejection.code, "message": str(rejection)}
+def _texts(members: Mapping[str, object]) -> dict[str, str]:
+    return {name: json_text.encode(value) for name, value in members.items()}

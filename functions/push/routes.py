@@ -9,20 +9,18 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from aws_lambda_powertools.utilities.data_classes import APIGatewayWebSocketEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from push import protocol
-from push.connection import Connection
+from push.connection import Connection, RouteEvent
 from push.errors import RequestRejected, ServiceUnavailable
 from push.observability import LambdaHandler, count, instrumented, logger
-from push.protocol import Frame, Request
+from push.protocol import Reply, Request
 
 Response = dict[str, Any]
 
 
 def lifecycle_route(
-    handler: Callable[[Connection, APIGatewayWebSocketEvent], Response],
+    handler: Callable[[Connection, RouteEvent], Response],
 ) -> LambdaHandler:
     """Wrap a handler of `$connect` or `$disconnect`.
 
@@ -33,46 +31,43 @@ def lifecycle_route(
     return _route(handler)
 
 
-def message_route(handler: Callable[[Connection, Request], Frame]) -> LambdaHandler:
+def message_route(handler: Callable[[Connection, Request], Reply]) -> LambdaHandler:
     """Wrap a handler of a frame, which returns the reply or raises `RequestRejected`."""
 
     @_route
     @wraps(handler)
-    def lambda_handler(connection: Connection, event: APIGatewayWebSocketEvent) -> Response:
+    def lambda_handler(connection: Connection, event: RouteEvent) -> Response:
         request = Request({})
         try:
-            request = Request.parse(event.decoded_body)
+            request = Request.parse(event.body)
             reply = handler(connection, request)
         except RequestRejected as rejection:
             _report(rejection)
-            reply = protocol.error(rejection)
-        if request.request_id is not None:
-            reply["requestId"] = request.request_id
-        return {"statusCode": 200, "body": protocol.encode(reply)}
+            reply = Reply.error(rejection)
+        return {"statusCode": 200, "body": reply.encode(request.request_id)}
 
     return lambda_handler
 
 
-def _route(handler: Callable[[Connection, APIGatewayWebSocketEvent], Response]) -> LambdaHandler:
+def _route(handler: Callable[[Connection, RouteEvent], Response]) -> LambdaHandler:
     """Hand the connection and the typed event to a handler, with logs and metrics prepared."""
 
     @instrumented
     @wraps(handler)
     def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response:
-        typed_event = APIGatewayWebSocketEvent(event)
-        connection = Connection.of(typed_event)
-        _add_log_keys(connection, typed_event)
+        typed_event = RouteEvent.of(event)
+        _add_log_keys(typed_event)
         count("Requests")
-        return handler(connection, typed_event)
+        return handler(typed_event.connection, typed_event)
 
     return lambda_handler
 
 
-def _add_log_keys(connection: Connection, event: APIGatewayWebSocketEvent) -> None:
+def _add_log_keys(event: RouteEvent) -> None:
     logger.append_keys(
-        connection_id=connection.connection_id,
-        route_key=event.request_context.route_key,
-        api_request_id=event.request_context.request_id,
+        connection_id=event.connection.connection_id,
+        route_key=event.route_key,
+        api_request_id=event.request_id,
     )
 
 
@@ -83,4 +78,5 @@ def _report(rejection: RequestRejected) -> None:
         logger.exception("request failed", code=rejection.code)
     else:
         count("RequestsRejected")
-        logger.info("request rejected", code=rejection.code, reason=str(rejection))
+        # Not its words: they may hold what the client sent.
+        logger.info("request rejected", code=rejection.code)

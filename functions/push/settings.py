@@ -12,48 +12,63 @@ def _required(name: str) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """What every function that reads or writes the table needs."""
+def table_name() -> str:
+    return _required("TABLE_NAME")
 
-    table_name: str
-    max_subscriptions_per_connection: int
 
-    @classmethod
-    def from_environment(cls) -> "StoreSettings":
-        return cls(
-            table_name=_required("TABLE_NAME"),
-            max_subscriptions_per_connection=int(_required("MAX_SUBSCRIPTIONS_PER_CONNECTION")),
-        )
+def max_subscriptions_per_connection() -> int:
+    return int(_required("MAX_SUBSCRIPTIONS_PER_CONNECTION"))
 
 
 @dataclass(frozen=True, slots=True)
-class PostingSettings:
+class DeliverySettings:
     """What the functions that post need besides the table.
 
     Attributes:
         connections_endpoint: the API's own address with the stage. An address built from an
             event's `domainName` would be wrong behind a custom domain.
+        queue_url: of the queue that the function reads.
+        dead_letter_queue_url: of that queue's dead letters.
         posts_per_second: this instance's share of the rate that all instances may reach together.
-        subscribers_per_delivery: how many subscribers an event may have to be posted straight
-            away, and how many of a larger one's go into one message.
-        dead_letter_queue_url: of the queue that the function reads.
+        subscribers_per_delivery: how many subscribers one walk may have.
     """
 
     connections_endpoint: str
+    queue_url: str
     delivery_queue_url: str
     dead_letter_queue_url: str
     posts_per_second: float
     subscribers_per_delivery: int
 
     @classmethod
-    def from_environment(cls) -> "PostingSettings":
+    def from_environment(cls) -> "DeliverySettings":
         return cls(
             connections_endpoint=_required("CONNECTIONS_ENDPOINT"),
+            queue_url=_required("QUEUE_URL"),
             delivery_queue_url=_required("DELIVERY_QUEUE_URL"),
             dead_letter_queue_url=_required("DEAD_LETTER_QUEUE_URL"),
             posts_per_second=_share_of_rate(),
             subscribers_per_delivery=int(_required("SUBSCRIBERS_PER_DELIVERY")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What the function that appends to the logs needs.
+
+    Attributes:
+        history_seconds: how long events are kept.
+        log_unwatched: whether also those of entities that nobody has subscribed to.
+    """
+
+    history_seconds: int
+    log_unwatched: bool
+
+    @classmethod
+    def from_environment(cls) -> "LogSettings":
+        return cls(
+            history_seconds=int(_required("HISTORY_SECONDS")),
+            log_unwatched=_required("LOG_UNWATCHED") == "true",
         )
 
 
@@ -66,8 +81,3 @@ def _share_of_rate() -> float:
         _required("DELIVER_MAX_CONCURRENCY")
     )
     return int(_required("POSTS_PER_SECOND")) / instances
-
-
-def notification_queue_url() -> str:
-    """Return the URL of the notifier's own queue."""
-    return _required("NOTIFICATION_QUEUE_URL")

@@ -1,11 +1,13 @@
 """`subscriptions`: list the entities that the connection is subscribed to."""
 
-from push.adapters.table import connection_table
+from push import wiring
 from push.connection import Connection
-from push.protocol import Frame, Request, subscriptions
+from push.protocol import Reply, Request
 from push.routes import message_route
+
+subscriptions = wiring.at_initialization(wiring.subscriptions)
 
 
 @message_route
-def lambda_handler(connection: Connection, request: Request) -> Frame:
-    return subscriptions(connection_table().subscriptions(connection.connection_id))
+def lambda_handler(connection: Connection, request: Request) -> Reply:
+    return Reply("Subscriptions", entityIds=subscriptions().entity_ids(connection.connection_id))

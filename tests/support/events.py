@@ -30,6 +30,10 @@ def entity_updated(event_id: str = "1", **detail: object) -> dict[str, Any]:
     return event | {"id": event_id, "detail": detail}
 
 
+def encoded(event: object) -> str:
+    return json.dumps(event)
+
+
 def batch(*bodies: object) -> dict[str, Any]:
     """Return what SQS hands to the notifier: one record per body, with message ids "0", "1", …"""
     event: dict[str, Any] = load("notifier")

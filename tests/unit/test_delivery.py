@@ -1,288 +1,1261 @@
-"""Deliveries and fan-outs: what each client gets, whatever happens on the way."""
+"""Delivery: which frames reach whom, whatever fails on the way.
+
+The table's adapter is the real one, on a DynamoDB in memory; the queue is a list.
+"""
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from random import Random
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from botocore.exceptions import ClientError
 
-from push.delivery import MAX_ATTEMPTS, ROUNDS, Delivery
-from push.errors import EventRejected
-from push.notification import Notification
-from push.posting import Result
+from management_api import Result
+from push import delivery
+from push.adapters.table import Table
+from push.connection import Connection
+from push.delivery import STRAGGLER_DELAYS, Delivery, Unresponsive
+from push.errors import Busy, EventRejected, Finished, ServiceUnavailable, Superseded, Unclaimed
+from push.events import Event
+from push.jobs import Letter
+from push.subscriptions import Subscriptions
+from push.topics import Log, Topic
 from support import events
-from support.poster import FakePoster
-from support.world import Message, World
+from support.dynamodb import DynamoDB
+from support.exchange import NOW, Clock, FakeExchange, Told
+
+TOPIC = Topic.entity("e")
+SECONDS = 30.0
 
 
-def notification(event_id: str = "1", message: object = "Hello") -> Notification:
-    return Notification.parse(
-        json.dumps(events.entity_updated(event_id, entityId="e", message=message))
+def ids(count: int, start: int = 0) -> list[str]:
+    return [f"{number:05}=" for number in range(start, start + count)]
+
+
+def event(event_id: str = "1", entity_id: str = TOPIC.id) -> Event:
+    return Event.parse(
+        events.encoded(events.entity_updated(event_id, entityId=entity_id, message="Hello"))
     )
 
 
-def ids(count: int) -> list[str]:
-    return [f"{number:05}=" for number in range(count)]
+def connection(connection_id: str) -> Connection:
+    return Connection(connection_id, "203.0.113.7", datetime.fromtimestamp(NOW, UTC))
 
 
-def published(world: World, copies: int = 1) -> World:
-    """Publish an event, as often as at-least-once delivery repeats it, and let it all settle."""
-    world.messages += [Message(notification()) for _ in range(copies)]
-    world.settle()
-    return world
+class Killed(BaseException):
+    """The process is gone, and cleans nothing up."""
 
 
-def received(world: World) -> Counter[str]:
-    return Counter(world.poster.receivers())
+@dataclass
+class Sent:
+    letter: Letter
+    delay_seconds: int
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 7, 29, 30, 31, 100])
-def test_every_subscriber_gets_one_frame_however_many_there_are(count: int) -> None:
-    world = published(World(ids(count)))
+class FakeLetters:
+    """The delivery queue, which refuses as told."""
 
-    assert received(world) == Counter(ids(count))
-    assert {json.loads(frame)["message"] for _, frame in world.poster.delivered} <= {"Hello"}
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.waiting: list[Sent] = []
+        self.refuse: Callable[[Letter], bool] = lambda letter: False
 
-
-def test_a_hundred_thousand_subscribers_get_one_frame_each() -> None:
-    world = published(World(ids(100_000), chunk_size=1_000), copies=2)
-
-    assert received(world) == Counter(ids(100_000))
-    assert len(world.delays) == 100
-
-
-def test_a_small_fan_out_is_posted_without_another_hop() -> None:
-    world = World(ids(3))
-    world.messages.append(Message(notification()))
-
-    world.settle(each=lambda: None)
-
-    assert world.delays == []
+    def send(self, letters: Sequence[Letter], delay_seconds: int = 0) -> None:
+        """Take letters up to the first that is refused, as batches of SQS may."""
+        for letter in letters:
+            if self.refuse(letter):
+                raise ServiceUnavailable("told so")
+            sent = Sent(Letter.parse(letter.encode()), delay_seconds)
+            self.sent.append(sent)
+            self.waiting.append(sent)
 
 
-def test_a_large_fan_out_goes_through_the_delivery_queue_in_chunks() -> None:
-    world = published(World(ids(10)))
+class FakeDeadLetters:
+    def __init__(self) -> None:
+        self.sent: list[tuple[Letter, str, str]] = []
+        self.refuse = 0
 
-    assert len(world.delays) == 4
-    assert set(world.delays) == {0}
+    def send(self, body: str, rejection: EventRejected) -> None:
+        if self.refuse:
+            self.refuse -= 1
+            raise ServiceUnavailable("told so")
+        self.sent.append((Letter.parse(body), rejection.code, str(rejection)))
 
 
-@pytest.mark.parametrize("count", [2, 10])
-def test_a_repeated_event_reaches_nobody_twice(count: int) -> None:
-    assert received(published(World(ids(count)), copies=3)) == Counter(ids(count))
+class Stack:
+    """The table, the queue, API Gateway, and invocations that deliver."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.dynamodb = DynamoDB()
+        client: Any = self.dynamodb
+        self.table = Table(client, "table", clock=clock, sleep=clock.sleep)
+        self.log = Log(self.table, kept_seconds=604_800, clock=clock)
+        self.exchange = FakeExchange(clock)
+        self.letters = FakeLetters()
+        self.dead_letters = FakeDeadLetters()
+        self.unresponsive = Unresponsive(clock)
+        self.size = 1_000
+        self.seconds_left: Callable[[], float] = lambda: SECONDS
+        self.failures: list[Exception] = []
+
+    def delivery(self, **options: Any) -> Delivery:
+        return Delivery(
+            self.table,
+            self.log,
+            self.letters,
+            self.dead_letters,
+            self.exchange.window,
+            subscribers_per_delivery=self.size,
+            seconds_left=self.seconds_left,
+            unresponsive=self.unresponsive,
+            side_by_side=lambda call, arguments: [call(each) for each in arguments],
+            clock=self.clock,
+            wall_clock=self.clock,
+            **options,
+        )
+
+    def subscribe(self, *connection_ids: str, topic: Topic = TOPIC) -> None:
+        for connection_id in connection_ids:
+            if self.table.topics_of(connection_id) is None:
+                self.table.put_connection(connection(connection_id))
+            refused = self.table.add_subscriptions(connection(connection_id), {topic}, (), 99)
+            assert refused is None
+        self.log.open(topic)
+
+    def leave(self, connection_id: str) -> None:
+        Subscriptions(self.table).unsubscribe(connection_id, [TOPIC])
+
+    def subscribers(self, topic: Topic = TOPIC) -> list[str]:
+        return self.table.subscribers(topic, "", "~")[0]
+
+    def notify(self, each: Event | None = None, **options: Any) -> None:
+        self.delivery(**options).notify(each or event(), nullcontext())
+
+    def carry(self, letter: Letter) -> None:
+        self.delivery().carry(letter)
+
+    def deliver_all(self, each: Event | None = None) -> None:
+        """Notify and carry until all is done, as messages come back that failed."""
+        self._until_done(lambda: self.notify(each))
+        while self.letters.waiting:
+            sent = self.letters.waiting.pop(0)
+            self.clock.now += sent.delay_seconds
+            self._until_done(lambda letter=sent.letter: self.carry(letter))  # type: ignore[misc]
+
+    def _until_done(self, handle: Callable[[], None]) -> None:
+        for _ in range(20):
+            try:
+                handle()
+            except Busy as busy:
+                self.clock.now = max(self.clock.now, busy.until)
+            except Unclaimed:
+                return
+            except (ServiceUnavailable, RuntimeError) as failure:
+                self.failures.append(failure)
+                self.clock.now += 2
+            else:
+                return
+        raise AssertionError("this does not come to an end")
+
+    def received(self) -> Counter[str]:
+        """How many frames of events arrived at each connection."""
+        return Counter(each for each, frame in self.exchange.delivered if b'"id"' in frame)
+
+    def job(self, name: str = "1#whole") -> dict[str, Any]:
+        key = {"pk": {"S": f"JOB#{name}"}, "sk": {"S": "JOB"}}
+        item = self.dynamodb.get_item(TableName="table", Key=key)["Item"]
+        return {name: next(iter(value.values())) for name, value in item.items()}
+
+    def letter(self) -> Letter:
+        """Return a letter for the topic, as a courier gets it."""
+        head = self.table.head(TOPIC)
+        assert head
+        logged = self.log.append(event(), head, head.cursor)
+        assert logged
+        return Letter("1", TOPIC, logged, "whole")
 
 
-def test_two_events_are_two_frames() -> None:
-    world = World(ids(2))
-    world.messages += [Message(notification("1")), Message(notification("2"))]
-    world.settle()
+@pytest.fixture
+def stack(clock: Clock) -> Stack:
+    return Stack(clock)
 
-    assert received(world) == Counter(ids(2) * 2)
+
+def frequent_notes(monkeypatch: pytest.MonkeyPatch, posts: int = 10, in_flight: int = 4) -> None:
+    monkeypatch.setattr(delivery, "POSTS_PER_NOTE", posts)
+    monkeypatch.setattr(delivery, "POSTS_IN_FLIGHT", in_flight)
+
+
+def is_note(name: str, parameters: dict[str, Any]) -> bool:
+    values = parameters.get("ExpressionAttributeValues", {})
+    return name == "UpdateItem" and ":reached" in values and ":owner" in values
+
+
+def failing(code: str = "InternalServerError") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "told so"}}, "UpdateItem")
+
+
+# Who gets what.
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 199, 200, 201, 450])
+def test_every_subscriber_gets_one_frame_however_many_there_are(stack: Stack, count: int) -> None:
+    stack.subscribe("gone=", *ids(count))
+    stack.leave("gone=")
+
+    stack.deliver_all()
+
+    assert stack.received() == Counter(ids(count))
+    assert stack.job()["done"] is True
+
+
+def test_a_frame_is_the_event_with_its_number(stack: Stack) -> None:
+    stack.subscribe("a=")
+
+    stack.notify(event("1"))
+    stack.notify(event("2"))
+
+    first, second = map(json.loads, stack.exchange.frames("a="))
+    head = stack.table.head(TOPIC)
+    assert head
+    assert first == {
+        "type": "Entity Updated",
+        "entityId": "e",
+        "message": "Hello",
+        "id": "1",
+        "time": "2026-11-24T01:46:41Z",
+        "cursor": f"{head.cursor.epoch}-1",
+    }
+    assert (second["id"], second["cursor"]) == ("2", str(head.cursor))
+
+
+def test_what_is_pushed_is_what_is_logged(stack: Stack) -> None:
+    stack.subscribe("a=")
+    head = stack.table.head(TOPIC)
+    assert head
+
+    stack.notify()
+
+    (logged,) = stack.table.logged(TOPIC, head.cursor, 9)
+    assert stack.exchange.frames("a=") == [logged.frame]
+
+
+def test_an_event_reaches_the_subscribers_of_its_topic_and_no_others(stack: Stack) -> None:
+    stack.subscribe("a=", "b=")
+    stack.subscribe("b=", "c=", topic=Topic.entity("other"))
+
+    stack.notify()
+
+    assert stack.received() == Counter(["a=", "b="])
+
+
+def test_who_subscribed_before_the_number_was_given_gets_the_frame(stack: Stack) -> None:
+    """Subscribers are read only when the head has moved."""
+    stack.subscribe("a=")
+    moved: list[str] = []
+
+    def late(name: str, parameters: dict[str, Any]) -> None:
+        if not moved and ":next" in parameters.get("ExpressionAttributeValues", {}):
+            moved.append(name)
+            stack.subscribe("b=")
+
+    stack.dynamodb.after = late
+    stack.notify()
+
+    assert stack.received() == Counter(["a=", "b="])
+
+
+def test_an_event_that_nobody_watches_writes_nothing(stack: Stack) -> None:
+    written: list[str] = []
+    stack.dynamodb.before = lambda name, _: written.append(name)
+
+    stack.notify()
+
+    assert written == ["GetItem"]
+    assert stack.exchange.posted == []
+
+
+def test_an_event_that_nobody_watches_is_logged_if_that_is_wanted(stack: Stack) -> None:
+    stack.notify(log_unwatched=True)
+
+    head = stack.table.head(TOPIC)
+    assert head
+    assert head.cursor.seq == 1
+
+
+def test_an_event_whose_log_falls_asleep_meanwhile_is_done(stack: Stack) -> None:
+    stack.subscribe("a=")
+
+    def asleep(name: str, parameters: dict[str, Any]) -> None:
+        if name == "PutItem":
+            stack.dynamodb.before = None
+            key = {"pk": {"S": TOPIC.key}, "sk": {"S": "HEAD"}}
+            stack.dynamodb.delete_item(TableName="table", Key=key)
+
+    stack.dynamodb.before = asleep
+    stack.notify()
+
+    assert stack.exchange.posted == []
+    with pytest.raises(Finished):
+        stack.subscribe("a=")
+        stack.notify()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_answers_may_come_in_any_order(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    frequent_notes(monkeypatch)
+    stack.exchange.answer_in_any_order(seed)
+    random = Random(seed)  # noqa: S311 - repeatable, no secret
+    stack.subscribe(*ids(100))
+    for connection_id in random.sample(ids(100), 30):
+        result = random.choice([Result.OK, Result.THROTTLED, Result.FAILED, Result.GONE])
+        stack.exchange.tell(connection_id, Told(result, random.choice([0.0, 0.3, 2.9])))
+
+    stack.deliver_all()
+
+    gone = set(ids(100)) - set(stack.subscribers())
+    assert stack.received() == Counter(set(ids(100)) - gone)
+
+
+def test_posts_of_a_walk_are_in_flight_side_by_side_but_not_too_many(stack: Stack) -> None:
+    """So many may come twice if the function dies."""
+    stack.subscribe(*ids(300))
+    for connection_id in ids(300):
+        stack.exchange.always(connection_id, Told(Result.OK, 0.01))
+
+    stack.notify()
+
+    assert stack.exchange.most_in_flight == delivery.POSTS_IN_FLIGHT == 64
+
+
+# Copies.
+
+
+def test_a_copy_of_what_is_done_is_ignored(stack: Stack) -> None:
+    stack.subscribe("a=")
+    stack.notify()
+
+    with pytest.raises(Finished):
+        stack.notify()
+    assert stack.received() == Counter(["a="])
+
+
+def test_a_copy_of_a_letter_is_ignored(stack: Stack) -> None:
+    stack.subscribe("a=")
+    letter = stack.letter().for_stragglers(["a="], 1)
+    stack.carry(letter)
+
+    with pytest.raises(Finished):
+        stack.carry(letter)
+    assert stack.received() == Counter(["a="])
+
+
+def test_a_copy_meets_the_lease_of_who_is_at_work_and_hears_until_when(stack: Stack) -> None:
+    stack.subscribe("a=")
+    stack.exchange.before = die
+    with pytest.raises(Killed):
+        stack.notify()
+
+    with pytest.raises(Busy) as busy:
+        stack.notify()
+    assert SECONDS <= busy.value.until - stack.clock.now <= SECONDS + 2
+
+
+def die() -> None:
+    raise Killed
+
+
+def test_a_claim_whose_answer_was_lost_succeeds(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK carries the same request out once more."""
+    stack.subscribe("a=")
+    update = stack.dynamodb.update_item
+
+    def twice(**request: Any) -> Any:
+        update(**request)
+        return update(**request)
+
+    monkeypatch.setattr(stack.dynamodb, "update_item", twice)
+
+    stack.notify()
+
+    assert stack.received() == Counter(["a="])
+
+
+# Deaths: whoever resumes goes on where the last note was.
+
+
+def test_who_resumes_repeats_no_more_than_what_was_under_way_since_the_last_note(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frequent_notes(monkeypatch)
+    stack.subscribe(*ids(50))
+
+    def before() -> None:
+        if len(stack.exchange.posted) == 37:
+            stack.exchange.before = lambda: None
+            raise Killed
+
+    stack.exchange.before = before
+    with pytest.raises(Killed):
+        stack.notify()
+    noted = stack.job()
+    stack.clock.now += SECONDS + 2
+    stack.notify()
+
+    received = stack.received()
+    assert received.keys() == set(ids(50))
+    twice = {each for each, frames in received.items() if frames > 1}
+    assert len(twice) <= 14
+    assert twice == {each for each in ids(37) if each > noted["reached"]} | {
+        each["S"] for each in noted["open"]
+    }
+
+
+def test_who_resumes_goes_on_where_it_was_whoever_left_meanwhile(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frequent_notes(monkeypatch, posts=10, in_flight=1)
+    stack.subscribe(*ids(30))
+
+    def before() -> None:
+        if len(stack.exchange.posted) == 20:
+            raise Killed
+
+    stack.exchange.before = before
+    with pytest.raises(Killed):
+        stack.notify()
+    stack.exchange.before = lambda: None
+    for connection_id in (*ids(5), *ids(2, start=25)):
+        stack.leave(connection_id)
+    stack.subscribe(*ids(3, start=100))
+    stack.clock.now += SECONDS + 2
+    stack.notify()
+
+    expected = {*ids(25), *ids(3, start=27), *ids(3, start=100)}
+    assert stack.received() == Counter(expected)
+
+
+def test_who_resumes_posts_again_to_those_whose_outcome_nobody_knows(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One does not answer while many notes are written; then the function dies."""
+    frequent_notes(monkeypatch)
+    stack.subscribe(*ids(50))
+    stack.exchange.tell("00003=", Told(Result.FAILED, seconds=100))
+
+    def before() -> None:
+        if len(stack.exchange.posted) == 45:
+            raise Killed
+
+    stack.exchange.before = before
+    with pytest.raises(Killed):
+        stack.notify()
+    stack.exchange.before = lambda: None
+    assert stack.job()["open"][0] == {"S": "00003="}
+    stack.clock.now += SECONDS + 2
+    stack.notify()
+
+    assert stack.received()["00003="] == 1
+    assert stack.received()["00004="] == 1
+    assert stack.received().keys() == set(ids(50))
+
+
+def test_who_was_handed_on_is_not_met_again_by_who_resumes(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frequent_notes(monkeypatch)
+    stack.subscribe(*ids(50))
+    stack.exchange.tell("00003=", Result.THROTTLED)
+
+    def before() -> None:
+        if len(stack.exchange.posted) == 45:
+            raise Killed
+
+    stack.exchange.before = before
+    with pytest.raises(Killed):
+        stack.notify()
+    stack.exchange.before = lambda: None
+    stack.clock.now += SECONDS + 2
+    stack.deliver_all()
+
+    assert stack.received()["00003="] == 1
+
+
+def test_who_resumes_does_not_fall_behind_what_was_reached(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is open is before it, and is seen to first; then this one dies too."""
+    frequent_notes(monkeypatch)
+    stack.subscribe(*ids(50))
+    for connection_id in ids(3):
+        stack.exchange.tell(connection_id, Told(Result.FAILED, seconds=100))
+    deaths = [45, 50]
+
+    def before() -> None:
+        if deaths and len(stack.exchange.posted) == deaths[0]:
+            deaths.pop(0)
+            raise Killed
+
+    stack.exchange.before = before
+    for _ in range(2):
+        # So that the first posts of the second are followed by a note.
+        with pytest.raises(Killed):
+            stack.notify()
+        frequent_notes(monkeypatch, posts=3, in_flight=1)
+        stack.clock.now += SECONDS + 2
+    assert stack.job()["reached"] >= "00039="
+    stack.notify()
+
+    assert stack.received().keys() == set(ids(50))
+    assert all(stack.received()[each] == 1 for each in ids(36))
+
+
+def test_who_was_superseded_stops_at_its_next_note(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease was past before it ended."""
+    frequent_notes(monkeypatch)
+    stack.subscribe(*ids(100))
+
+    def other() -> None:
+        if len(stack.exchange.posted) == 5:
+            stack.exchange.before = lambda: None
+            stack.clock.now += SECONDS + 5
+            stack.notify()
+
+    stack.exchange.before = other
+    with pytest.raises(Superseded):
+        stack.notify()
+
+    assert len(stack.exchange.posted) <= 100 + 15
+    assert stack.job()["done"] is True
+
+
+# Notes.
+
+
+def test_a_note_is_written_after_so_many_posts_or_seconds(stack: Stack) -> None:
+    """200 posts, or a second."""
+    stack.subscribe(*ids(1_000))
+    notes: list[float] = []
+
+    def look(name: str, parameters: dict[str, Any]) -> None:
+        if is_note(name, parameters):
+            notes.append(stack.clock.now)
+
+    stack.dynamodb.before = look
+    stack.notify()
+    assert len(notes) == 6
+
+    notes.clear()
+    stack.exchange.before = lambda: stack.clock.sleep(0.05)
+    stack.notify(event("2"))
+    assert 1_000 * 0.05 / 1.1 <= len(notes) <= 1_000 * 0.05 + 5
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError"])
+def test_one_note_that_is_refused_in_the_middle_of_a_walk_repeats_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    frequent_notes(monkeypatch)
+    stack.subscribe(*ids(100))
+    refused: list[float] = []
+
+    def refuse(name: str, parameters: dict[str, Any]) -> None:
+        # Throttled for longer than it is tried again.
+        late = bool(refused) and stack.clock.now > refused[0] + 5
+        if is_note(name, parameters) and len(stack.exchange.posted) >= 50 and not late:
+            if code == "InternalServerError" and refused:
+                return
+            refused.append(stack.clock.now)
+            raise failing(code)
+
+    stack.dynamodb.before = refuse
+    stack.notify()
+
+    assert refused
+    assert stack.received() == Counter(ids(100))
+    assert stack.job()["done"] is True
+
+
+def test_stragglers_whose_letter_is_refused_are_handed_on_with_the_next_note(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frequent_notes(monkeypatch)
+    stack.subscribe(*ids(50))
+    stack.exchange.tell("00003=", Result.THROTTLED)
+    refusals = iter([True, True])
+    stack.letters.refuse = lambda letter: next(refusals, False)
+
+    stack.notify()
+
+    (sent,) = stack.letters.sent
+    assert sent.letter.ids == ("00003=",)
+    stack.clock.now += 1
+    stack.carry(sent.letter)
+    assert stack.received() == Counter(ids(50))
+
+
+# Services that fail.
+
+
+@pytest.mark.parametrize("step", range(1, 16))
+@pytest.mark.parametrize("carried_out", [False, True], ids=["refused", "answer lost"])
+def test_an_event_survives_the_failure_of_any_single_request(
+    stack: Stack, step: int, carried_out: bool
+) -> None:
+    stack.subscribe(*ids(5))
+    stack.exchange.always("00001=", Result.GONE)
+    requests = 0
+
+    def fail(name: str, parameters: dict[str, Any]) -> None:
+        nonlocal requests
+        requests += 1
+        if requests == step:
+            raise failing()
+
+    if carried_out:
+        stack.dynamodb.after = fail
+    else:
+        stack.dynamodb.before = fail
+
+    stack.deliver_all()
+    stack.dynamodb.before = stack.dynamodb.after = None
+
+    received = stack.received()
+    assert received.keys() == {"00000=", "00002=", "00003=", "00004="}
+    head = stack.table.head(TOPIC)
+    assert head
+    assert head.cursor.seq == 1
+    assert stack.job()["done"] is True
+    # Only what was posted before the last note, and not written down.
+    assert all(frames <= 1 + len(stack.failures) for frames in received.values())
+
+
+@pytest.mark.parametrize("operation", ["PutItem", "Query"])
+def test_a_failing_service_lets_go_of_the_job(stack: Stack, operation: str) -> None:
+    """While the event gets its number, and while it is delivered."""
+    stack.subscribe("a=")
+
+    def fail(name: str, _: dict[str, Any]) -> None:
+        if name == operation:
+            stack.dynamodb.before = None
+            raise failing()
+
+    stack.dynamodb.before = fail
+    with pytest.raises(ServiceUnavailable):
+        stack.notify()
+
+    stack.notify()
+    assert stack.received() == Counter(["a="])
+
+
+def test_a_page_of_subscribers_that_cannot_be_read_ends_the_walk_in_order(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in flight is answered and noted; nobody gets two frames."""
+    monkeypatch.setattr("support.dynamodb.PAGE_BYTES", 2_000)
+    stack.subscribe(*ids(100))
+    letter = stack.letter().range("", "~~")
+    queries = 0
+
+    def fail(name: str, _: dict[str, Any]) -> None:
+        nonlocal queries
+        queries += name == "Query"
+        if name == "Query" and queries == 3:
+            raise failing()
+
+    stack.dynamodb.before = fail
+    with pytest.raises(ServiceUnavailable):
+        stack.carry(letter)
+    reached = stack.job(letter.job)["reached"]
+    assert "" < reached < "00099="
+    stack.carry(letter)
+
+    assert stack.received() == Counter(ids(100))
+
+
+def test_an_engine_that_fails_gives_the_event_back(stack: Stack) -> None:
+    stack.subscribe(*ids(10))
+    stack.exchange.engine_fails_at = 5
+
+    with pytest.raises(RuntimeError):
+        stack.notify()
+    assert isinstance(stack.exchange.engine_error, OSError)
+    stack.exchange.engine_error = None
+    stack.notify()
+
+    assert stack.received().keys() == set(ids(10))
+
+
+# Large topics.
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 19, 20, 21, 99, 100, 101, 109, 111, 250])
+def test_a_large_topic_is_cut_into_ranges_and_nobody_is_left_out_or_met_twice(
+    stack: Stack, count: int
+) -> None:
+    stack.size = 10
+    stack.subscribe(*ids(count))
+
+    stack.deliver_all()
+
+    assert stack.received() == Counter(ids(count))
+    # The last of them are posted to at once.
+    ranges = [sent.letter for sent in stack.letters.sent]
+    assert len(ranges) == max(0, count - 1) // 10 + (count % 10 == 0 and count > 10) * 1
+    assert {sent.delay_seconds for sent in stack.letters.sent} <= {0}
+
+
+def test_ranges_cover_the_topic_without_gap_or_overlap_and_carry_no_ids(stack: Stack) -> None:
+    stack.size = 10
+    stack.subscribe(*ids(95))
+
+    stack.notify()
+
+    ranges = [sent.letter for sent in stack.letters.sent]
+    ends = [(each.after, each.upto) for each in ranges]
+    assert ends[0][0] == ""
+    assert all(upto == after for (_, upto), (after, _) in pairwise(ends))
+    assert all(letter.ids == () for letter in ranges)
+    assert stack.received() == Counter(ids(5, start=90))
+
+
+def test_a_topic_of_as_many_as_one_walk_may_have_takes_no_hop(stack: Stack) -> None:
+    stack.size = 10
+    stack.subscribe(*ids(10))
+
+    stack.notify()
+
+    assert stack.letters.sent == []
+    assert stack.received() == Counter(ids(10))
+
+
+def test_who_joins_while_ranges_are_under_way_is_in_none_twice(stack: Stack) -> None:
+    stack.size = 10
+    stack.subscribe(*ids(45))
+    stack.notify()
+
+    stack.subscribe("00012x", "zzz=")
+    for sent in stack.letters.sent:
+        stack.carry(sent.letter)
+
+    assert stack.received() == Counter([*ids(45), "00012x"])
+
+
+@pytest.mark.parametrize("refused", range(1, 11))
+def test_a_refused_range_and_one_client_that_leaves_give_nobody_two_frames(
+    stack: Stack, refused: int
+) -> None:
+    """Names of ranges hold both boundaries, and the boundaries are written before they are sent."""
+    stack.size = 10
+    stack.subscribe(*ids(100))
+    letters = 0
+
+    def refuse(letter: Letter) -> bool:
+        nonlocal letters
+        letters += 1
+        if letters == refused:
+            stack.leave("00000=")
+            return True
+        return False
+
+    stack.letters.refuse = refuse
+    stack.deliver_all()
+
+    assert stack.failures
+    assert set(stack.received().values()) == {1}
+    assert stack.received().keys() >= set(ids(99, start=1))
+
+
+def test_a_small_topic_that_grows_before_the_retry_gives_nobody_two_frames(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One straggler's letter is refused, and meanwhile there are too many for one walk."""
+    frequent_notes(monkeypatch)
+    stack.size = 100
+    stack.subscribe(*ids(100))
+    stack.exchange.tell("00000=", Result.THROTTLED)
+    refusals = iter([True])
+
+    def refuse(letter: Letter) -> bool:
+        if next(refusals, False):
+            stack.subscribe("00100=")
+            return True
+        return False
+
+    stack.letters.refuse = refuse
+    stack.deliver_all()
+
+    received = stack.received()
+    assert set(received.values()) == {1}
+    assert received.keys() >= set(ids(100))
+
+
+def test_a_death_between_two_ranges_sends_the_same_ranges_again(stack: Stack) -> None:
+    stack.size = 10
+    stack.subscribe(*ids(250))
+    killed = False
+
+    def kill(letter: Letter) -> bool:
+        nonlocal killed
+        if len(stack.letters.sent) == 13 and not killed:
+            killed = True
+            raise Killed
+        return False
+
+    stack.letters.refuse = kill
+    with pytest.raises(Killed):
+        stack.notify()
+    for connection_id in ids(5, start=100):
+        stack.leave(connection_id)
+    stack.clock.now += SECONDS + 2
+    stack.deliver_all()
+
+    assert stack.received() == Counter([*ids(100), *ids(145, start=105)])
+
+
+def test_ranges_that_there_is_no_time_for_are_cut_by_the_next(stack: Stack) -> None:
+    stack.size = 10
+    stack.subscribe(*ids(250))
+    stack.seconds_left = lambda: 5.0
+    stack.notify()
+    (sent,) = stack.letters.sent
+    assert (sent.letter.name, sent.delay_seconds) == ("whole", 1)
+    assert stack.exchange.posted == []
+
+    stack.seconds_left = lambda: SECONDS
+    stack.deliver_all()
+
+    assert stack.received() == Counter(ids(250))
+
+
+# Out of time.
+
+
+@pytest.mark.parametrize("kind", ["whole", "range", "stragglers"])
+def test_a_walk_that_runs_out_of_time_goes_on_as_the_same_job(stack: Stack, kind: str) -> None:
+    stack.subscribe(*ids(200))
+    ends = stack.clock.now + SECONDS
+    stack.seconds_left = lambda: ends - stack.clock.now
+    stack.exchange.before = lambda: stack.clock.sleep(0.2)
+    letter = stack.letter()
+    if kind == "range":
+        letter = letter.range("", "zzz")
+    elif kind == "stragglers":
+        letter = letter.for_stragglers(ids(200), 3)
+    stack.carry(letter)
+
+    (sent,) = stack.letters.sent
+    assert (sent.letter, sent.delay_seconds) == (letter, 1)
+    assert stack.clock.now < ends
+    posted = len(stack.exchange.posted)
+    assert 0 < posted < 200
+    stack.seconds_left = lambda: 1e9
+    stack.carry(letter)
+    assert stack.received() == Counter(ids(200))
+    with pytest.raises(Finished):
+        stack.carry(letter)
+
+
+def test_a_rest_that_the_queue_does_not_take_comes_back_and_repeats_nothing(stack: Stack) -> None:
+    stack.subscribe(*ids(200))
+    ends = stack.clock.now + SECONDS
+    stack.seconds_left = lambda: ends - stack.clock.now
+    stack.exchange.before = lambda: stack.clock.sleep(0.2)
+    letter = stack.letter()
+    stack.letters.refuse = lambda letter: True
+    with pytest.raises(ServiceUnavailable):
+        stack.carry(letter)
+
+    stack.seconds_left = lambda: 1e9
+    stack.carry(letter)
+
+    assert stack.received() == Counter(ids(200))
+
+
+# Stragglers.
 
 
 @pytest.mark.parametrize("result", [Result.THROTTLED, Result.FAILED])
-@pytest.mark.parametrize("failures", [1, ROUNDS, ROUNDS + 1, ROUNDS * (MAX_ATTEMPTS + 1) - 1])
-def test_what_may_pass_is_tried_again_for_that_connection_alone(
-    result: Result, failures: int
+def test_what_may_pass_is_handed_on_at_once_for_that_connection_alone(
+    stack: Stack, result: Result
 ) -> None:
-    world = World(ids(3))
-    world.poster.results["00001="] = [result] * failures
+    stack.subscribe(*ids(3))
+    stack.exchange.tell("00001=", result)
 
-    published(world)
+    stack.notify()
 
-    assert received(world) == Counter(ids(3))
-    assert world.dead == []
-
-
-def test_the_queue_s_delays_grow_and_are_bounded() -> None:
-    world = World(ids(1))
-    world.poster.always("00000=", Result.THROTTLED)
-
-    published(world)
-
-    assert len(world.delays) == MAX_ATTEMPTS
-    for attempt, delay in enumerate(world.delays):
-        assert 2**attempt <= delay <= 2 ** (attempt + 1)
+    assert stack.exchange.posted == ids(3)
+    (sent,) = stack.letters.sent
+    assert sent.delay_seconds == 1
+    assert (sent.letter.ids, sent.letter.attempt) == (("00001=",), 1)
+    assert sent.letter.topic == TOPIC
+    assert stack.clock.slept == []
+    stack.clock.now += 1
+    stack.carry(sent.letter)
+    assert stack.received() == Counter(ids(3))
+    assert stack.exchange.frames("00001=") == stack.exchange.frames("00000=")
 
 
-def test_what_never_passes_ends_as_a_dead_letter_for_that_connection_alone() -> None:
-    world = World(ids(3))
-    world.poster.always("00001=", Result.FAILED)
+def test_stragglers_of_one_note_share_a_letter_sorted(stack: Stack) -> None:
+    stack.exchange.answer_in_any_order(3)
+    stack.subscribe(*ids(20))
+    for connection_id in ids(20)[::2]:
+        stack.exchange.tell(connection_id, Result.FAILED)
 
-    published(world)
+    stack.notify()
 
-    assert received(world) == Counter(["00000=", "00002="])
-    ((body, code),) = world.dead
-    assert code == "Failed"
-    assert Delivery.parse(body).connection_ids == ("00001=",)
+    (sent,) = stack.letters.sent
+    assert list(sent.letter.ids) == ids(20)[::2]
+
+
+def test_a_client_that_stalls_does_not_keep_the_others_waiting(stack: Stack) -> None:
+    stack.subscribe(*ids(300))
+    stack.exchange.tell("00000=", Told(Result.FAILED, seconds=3.0))
+    arrived: list[float] = []
+    stack.exchange.before = lambda: arrived.append(stack.clock.now)
+
+    stack.notify()
+
+    # All are posted to before the first answers.
+    assert arrived[-1] - arrived[0] < 1e-6
+    assert stack.clock.now - NOW <= 3.1
+    assert len(stack.received()) == 299
+
+
+def test_a_client_that_did_not_answer_is_not_waited_for_again_so_soon(stack: Stack) -> None:
+    """Ten times as long as it took; meanwhile its frames are handed on without a try."""
+    stack.subscribe("a=", "slow=")
+    stack.exchange.always("slow=", Told(Result.FAILED, seconds=3.0))
+    stack.notify(event("1"))
+    begun = stack.clock.now
+
+    for number in range(2, 12):
+        stack.notify(event(str(number)))
+    assert stack.clock.now == begun
+    assert stack.exchange.posted.count("slow=") == 1
+    assert [sent.letter.ids for sent in stack.letters.sent] == [("slow=",)] * 11
+
+    stack.clock.now += 30
+    stack.notify(event("12"))
+    assert stack.exchange.posted.count("slow=") == 2
+    assert stack.exchange.receivers() == ["a="] * 12
+
+
+@pytest.mark.parametrize(("waited", "pause"), [(0.0, 1.0), (0.05, 1.0), (0.5, 5.0), (3.0, 30.0)])
+def test_who_is_left_alone_is_so_for_ten_times_its_silence_a_second_at_least(
+    clock: Clock, waited: float, pause: float
+) -> None:
+    unresponsive = Unresponsive(clock)
+    unresponsive.add("a=", waited)
+
+    clock.now += pause - 0.01
+    assert unresponsive.holds("a=")
+    assert not unresponsive.holds("b=")
+    clock.now += 0.02
+    assert not unresponsive.holds("a=")
+
+
+def test_who_is_left_alone_is_forgotten_in_time(clock: Clock) -> None:
+    """An instance lives for hours."""
+    unresponsive = Unresponsive(clock)
+    for number in range(10_000):
+        unresponsive.add(str(number), 0)
+    clock.now += 2
+    unresponsive.add("a=", 0)
+
+    assert len(unresponsive._until) == 1
+
+
+def attempts(stack: Stack) -> list[int]:
+    return [sent.letter.attempt for sent in stack.letters.sent]
+
+
+def test_the_delays_of_stragglers_grow_up_to_about_five_minutes_in_all(stack: Stack) -> None:
+    stack.subscribe("a=", "slow=")
+    stack.exchange.always("slow=", Result.THROTTLED)
+
+    stack.deliver_all()
+
+    delays = [sent.delay_seconds for sent in stack.letters.sent]
+    assert delays == [1, 2, 4, 8, 16, 32, 64, 64, 64, 64] == list(STRAGGLER_DELAYS)
+    assert 300 <= sum(delays) <= 330
+    assert attempts(stack) == [*range(1, 11)]
+    assert stack.received()["a="] == 1
+
+
+@pytest.mark.parametrize("failures", [1, 5, 10])
+def test_a_straggler_that_answers_in_the_end_gets_its_frame_once(
+    stack: Stack, failures: int
+) -> None:
+    stack.subscribe("a=", "slow=")
+    stack.exchange.tell("slow=", *[Result.FAILED] * failures)
+
+    stack.deliver_all()
+
+    assert stack.received() == Counter(["a=", "slow="])
+    assert stack.exchange.closed == []
+    assert stack.dead_letters.sent == []
+
+
+def test_who_never_answers_is_told_closed_and_then_forgotten(stack: Stack) -> None:
+    stack.subscribe("a=", "slow=")
+    stack.subscribe("slow=", topic=Topic.entity("other"))
+    # It hears again just when it is given up.
+    stack.exchange.tell("slow=", *[Result.FAILED] * 11)
+    known_when_closed: list[bool] = []
+
+    def look() -> None:
+        known_when_closed.append(stack.table.topics_of("slow=") is not None)
+
+    stack.exchange.before = look
+    stack.deliver_all()
+
+    assert stack.exchange.closed == ["slow="]
+    assert all(known_when_closed)
+    (goodbye,) = stack.exchange.frames("slow=")
+    assert json.loads(goodbye) == {
+        "type": "Disconnect",
+        "code": "SlowClient",
+        "reconnect": True,
+    }
+    assert stack.table.topics_of("slow=") is None
+    assert stack.subscribers() == ["a="]
+    assert stack.subscribers(Topic.entity("other")) == []
+    assert stack.dead_letters.sent == []
+
+
+def test_who_hears_nothing_is_closed_all_the_same(stack: Stack) -> None:
+    stack.subscribe("slow=")
+    stack.exchange.always("slow=", Told(Result.FAILED, seconds=3.0))
+
+    stack.deliver_all()
+
+    assert stack.exchange.closed == ["slow="]
+    assert stack.subscribers() == []
+
+
+def test_who_is_gone_when_it_is_to_be_closed_is_forgotten(stack: Stack) -> None:
+    stack.subscribe("slow=")
+    stack.exchange.always("slow=", Result.THROTTLED)
+    stack.exchange.tell_closing("slow=", Result.GONE)
+
+    stack.deliver_all()
+
+    assert stack.subscribers() == []
+    assert stack.dead_letters.sent == []
+
+
+@pytest.mark.parametrize("result", [Result.FAILED, Result.THROTTLED, Result.REFUSED])
+def test_who_cannot_even_be_closed_stays_and_there_is_a_dead_letter(
+    stack: Stack, result: Result
+) -> None:
+    """Whoever is forgotten and not closed would wait for ever."""
+    stack.subscribe("a=", "slow=", "slower=")
+    for connection_id in ("slow=", "slower="):
+        stack.exchange.always(connection_id, Result.FAILED)
+    stack.exchange.tell_closing("slow=", result)
+
+    stack.deliver_all()
+
+    assert stack.exchange.closed == ["slower="]
+    assert stack.subscribers() == ["a=", "slow="]
+    ((letter, code, reason),) = stack.dead_letters.sent
+    assert letter.ids == ("slow=",)
+    assert code == result.value
+    assert "HTTP" in reason
+
+
+def test_a_client_that_was_closed_and_cannot_be_forgotten_is_no_reason_to_try_again(
+    stack: Stack,
+) -> None:
+    """Its row meets 410 with the topic's next event."""
+    stack.subscribe("slow=")
+    letter = stack.letter().for_stragglers(["slow="], len(STRAGGLER_DELAYS))
+    stack.exchange.tell("slow=", Result.FAILED)
+
+    def fail(name: str, _: dict[str, Any]) -> None:
+        if name == "DeleteItem":
+            raise failing()
+
+    stack.dynamodb.before = fail
+    stack.carry(letter)
+
+    assert stack.exchange.closed == ["slow="]
+    stack.dynamodb.before = None
+    stack.exchange.always("slow=", Result.GONE)
+    stack.clock.now += 1
+    stack.notify(event("2"))
+    assert stack.subscribers() == []
+
+
+def test_a_redriven_dead_letter_has_all_its_tries_again(stack: Stack) -> None:
+    stack.subscribe("slow=")
+    letter = stack.letter().for_stragglers(["slow="], len(STRAGGLER_DELAYS))
+    # Also when it is told that it will be closed.
+    stack.exchange.tell("slow=", *[Result.THROTTLED] * 3)
+    stack.exchange.tell_closing("slow=", Result.FAILED)
+    stack.carry(letter)
+    ((dead, _, _),) = stack.dead_letters.sent
+
+    assert dead.attempt == 0
+    assert dead.job != letter.job
+    stack.clock.now += 60
+    stack.carry(dead)
+    assert stack.letters.sent[-1].delay_seconds == 1
+    stack.clock.now += 1
+    stack.carry(stack.letters.sent[-1].letter)
+    assert stack.received() == Counter(["slow="])
+
+
+# What API Gateway refuses for good, and who is gone.
 
 
 @pytest.mark.parametrize("result", [Result.REFUSED, Result.TOO_LARGE])
-def test_a_permanent_refusal_is_a_dead_letter_at_once(result: Result) -> None:
-    world = World(ids(3))
-    world.poster.always("00001=", result)
+def test_a_refusal_for_good_is_a_dead_letter_at_once_for_that_connection_alone(
+    stack: Stack, result: Result
+) -> None:
+    stack.subscribe(*ids(3))
+    stack.exchange.always("00001=", result)
 
-    published(world)
+    stack.deliver_all()
 
-    assert received(world) == Counter(["00000=", "00002="])
-    assert world.delays == []
-    ((_, code),) = world.dead
+    assert stack.exchange.posted == ids(3)
+    assert stack.received() == Counter(["00000=", "00002="])
+    ((letter, code, reason),) = stack.dead_letters.sent
+    assert (letter.ids, letter.attempt) == (("00001=",), 0)
     assert code == result.value
+    assert reason.startswith("1 connections, the first: HTTP 4")
+    assert stack.letters.sent == []
+    assert stack.subscribers() == ids(3)
 
 
-def test_dead_letters_are_grouped_by_their_reason() -> None:
-    world = World(ids(6), chunk_size=10)
-    for connection_id in ids(6)[:3]:
-        world.poster.always(connection_id, Result.REFUSED)
-    world.poster.always(ids(6)[3], Result.TOO_LARGE)
+def test_refusals_of_one_kind_are_one_dead_letter(stack: Stack) -> None:
+    stack.subscribe(*ids(6))
+    for connection_id in ids(3):
+        stack.exchange.always(connection_id, Result.REFUSED)
+    stack.exchange.always("00003=", Result.TOO_LARGE)
 
-    published(world)
+    stack.notify()
 
-    letters = {code: Delivery.parse(body).connection_ids for body, code in world.dead}
-    assert letters == {"Refused": tuple(ids(6)[:3]), "TooLarge": (ids(6)[3],)}
-
-
-def test_a_dead_letter_that_is_redriven_has_all_its_tries_again() -> None:
-    world = World(ids(1))
-    world.poster.results["00000="] = [Result.FAILED] * (ROUNDS * (MAX_ATTEMPTS + 1) + 1)
-    published(world)
-    ((body, _),) = world.dead
-
-    world.messages.append(Message(Delivery.parse(body)))
-    world.settle()
-
-    assert received(world) == Counter(ids(1))
+    found = {code: letter.ids for letter, code, _ in stack.dead_letters.sent}
+    assert found == {"Refused": tuple(ids(3)), "TooLarge": ("00003=",)}
+    assert stack.received() == Counter(ids(2, start=4))
 
 
-def test_gone_connections_are_forgotten_and_nobody_else_is() -> None:
-    world = World(ids(5), chunk_size=10)
-    world.poster.always("00001=", Result.GONE)
-    world.poster.always("00003=", Result.GONE)
+def test_a_dead_letter_that_is_not_taken_gives_the_event_back(stack: Stack) -> None:
+    stack.subscribe("a=")
+    stack.exchange.always("a=", Result.REFUSED)
+    stack.dead_letters.refuse = 1
 
-    published(world)
+    stack.deliver_all()
 
-    assert sorted(world.removed) == ["00001=", "00003="]
-    assert received(world) == Counter(["00000=", "00002=", "00004="])
-
-
-def test_what_there_is_no_time_for_is_handed_on() -> None:
-    # Each step takes a second, of which an invocation has sixty.
-    world = World(ids(200), chunk_size=500, step_seconds=1)
-
-    published(world)
-
-    assert received(world) == Counter(ids(200))
-    assert len(world.delays) >= 2
+    assert stack.failures
+    assert len(stack.dead_letters.sent) == 1
 
 
-def test_a_walk_continues_in_another_invocation_before_its_time_is_up() -> None:
-    world = World(ids(400), chunk_size=2, step_seconds=1)
-    walks: list[str] = []
+def test_a_gone_connection_is_forgotten_whole_and_delays_nobody(stack: Stack) -> None:
+    stack.subscribe(*ids(3))
+    stack.subscribe(*ids(3), topic=Topic.entity("other"))
+    stack.exchange.always("00001=", Result.GONE)
 
-    def note() -> None:
-        walks.extend(m.after for m in world.messages if isinstance(m.content, Notification))
+    stack.deliver_all()
 
-    world.messages.append(Message(notification()))
-    world.settle(each=note)
-
-    assert received(world) == Counter(ids(400))
-    assert len(set(walks)) > 3
-
-
-def test_a_delivery_is_the_same_after_the_queue() -> None:
-    delivery = Delivery("1", "e", "job", notification().frame, ("a=", "b="), 3)
-
-    assert Delivery.parse(delivery.encode()) == delivery
+    assert stack.received() == Counter(["00000=", "00002="])
+    assert stack.table.topics_of("00001=") is None
+    for topic in (TOPIC, Topic.entity("other")):
+        assert stack.subscribers(topic) == ["00000=", "00002="]
+    assert stack.letters.sent == []
 
 
-@given(st.recursive(st.none() | st.integers() | st.floats(allow_nan=False) | st.text(), st.lists))
-def test_a_frame_is_the_same_after_the_queue_whatever_it_holds(message: object) -> None:
-    try:
-        frame = notification(message=message).frame
-    except EventRejected:
-        return
-    delivery = Delivery("1", "e", "job", frame, ("a=",))
+def test_a_row_that_no_set_names_is_deleted_by_the_event_that_meets_it(stack: Stack) -> None:
+    """Whoever forgot the connection died in the middle of it."""
+    stack.subscribe("a=", "gone=")
+    stack.table.delete_connection("gone=")
+    stack.exchange.always("gone=", Result.GONE)
 
-    assert Delivery.parse(delivery.encode()).frame == frame
+    stack.notify()
 
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{}",
-        "null",
-        '{"eventId":"1","entityId":"e","job":"j","attempt":0,"frame":[],"connectionIds":[1]}',
-        '{"eventId":1,"entityId":"e","job":"j","attempt":0,"frame":{},"connectionIds":["a"]}',
-        '{"eventId":"1","entityId":"e","job":"j","attempt":"x","frame":{},"connectionIds":["a"]}',
-        '{"eventId":"1","entityId":"e","job":"j","attempt":0,"frame":"x","connectionIds":["a"]}',
-    ],
-)
-def test_what_is_no_delivery_is_rejected(text: str) -> None:
-    with pytest.raises(EventRejected):
-        Delivery.parse(text)
+    assert stack.subscribers() == ["a="]
 
 
-some_results = st.lists(
-    st.sampled_from([Result.DELIVERED, Result.THROTTLED, Result.FAILED]), max_size=12
-)
+def test_a_gone_connection_that_cannot_be_forgotten_is_met_again(stack: Stack) -> None:
+    """As a straggler: nothing is repeated for the others."""
+    stack.subscribe("a=", "gone=")
+    stack.exchange.always("gone=", Result.GONE)
+    refused: list[str] = []
+
+    def fail(name: str, _: dict[str, Any]) -> None:
+        if name == "DeleteItem" and not refused:
+            refused.append(name)
+            raise failing()
+
+    stack.dynamodb.before = fail
+    stack.deliver_all()
+
+    assert refused
+    assert [sent.letter.ids for sent in stack.letters.sent] == [("gone=",)]
+    assert stack.subscribers() == ["a="]
+    assert stack.received() == Counter(["a="])
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    outcomes=st.lists(some_results, min_size=1, max_size=12),
-    copies=st.integers(1, 3),
-    refusals=st.sets(st.integers(1, 80), max_size=5),
-)
-def test_whatever_services_refuse_everyone_gets_exactly_one_frame(
-    outcomes: Sequence[list[Result]], copies: int, refusals: set[int]
+def test_a_frame_that_arrived_although_its_post_failed_comes_again_with_the_same_number(
+    stack: Stack,
 ) -> None:
-    connection_ids = ids(len(outcomes))
-    poster = FakePoster(dict(zip(connection_ids, map(list, outcomes), strict=True)))
+    """Nobody knows, so it is a duplicate that the client can tell."""
+    stack.subscribe("a=")
+    stack.exchange.tell("a=", Told(Result.FAILED, 3.0, arrives=True))
 
-    world = published(World(connection_ids, poster, refuse_at=refusals), copies)
+    stack.deliver_all()
 
-    assert received(world) == Counter(connection_ids)
-    assert world.dead == []
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    outcomes=st.lists(some_results, min_size=1, max_size=12),
-    copies=st.integers(1, 3),
-    kills=st.sets(st.integers(1, 120), max_size=6),
-)
-def test_wherever_a_function_dies_nothing_is_lost_and_little_repeated(
-    outcomes: Sequence[list[Result]], copies: int, kills: set[int]
-) -> None:
-    connection_ids = ids(len(outcomes))
-    poster = FakePoster(dict(zip(connection_ids, map(list, outcomes), strict=True)))
-
-    world = published(World(connection_ids, poster, kill_at=kills), copies)
-
-    counts = received(world)
-    assert counts.keys() == set(connection_ids)
-    # A post whose note died with the process is repeated, or those that it was handing on.
-    assert sum(counts.values()) - len(connection_ids) <= world.kills * world.chunk_size
+    first, second = stack.exchange.frames("a=")
+    assert first == second
 
 
-@settings(max_examples=200, deadline=None)
-@given(kills=st.sets(st.integers(1, 400), max_size=10), left=st.sets(st.integers(0, 39)))
-def test_subscribers_that_come_and_go_disturb_nobody_else(kills: set[int], left: set[int]) -> None:
-    stay = [connection_id for number, connection_id in enumerate(ids(40)) if number not in left]
-    world = World(ids(40), kill_at=kills)
-    world.messages.append(Message(notification()))
-    runs = 0
+# What is counted and logged.
 
-    def leave() -> None:
-        nonlocal runs
-        runs += 1
-        if runs == 2:
-            world.subscribers_now = stay
 
-    world.settle(each=leave)
+def test_what_became_of_the_posts_is_counted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(
+        delivery, "count", lambda name, value=1: counted.update({name: value} if value else {})
+    )
+    stack.subscribe("a=", "b=", "c=", "d=", "e=")
+    stack.exchange.tell("c=", Result.GONE)
+    stack.exchange.tell("d=", Result.FAILED)
+    stack.exchange.tell("e=", Result.REFUSED)
 
-    assert set(stay) <= received(world).keys()
+    stack.notify()
+    stack.notify(event("2", "nobody"))
+
+    assert counted == {
+        "NotificationsDelivered": 2,
+        "NotificationsGone": 1,
+        "NotificationsFailed": 1,
+        "NotificationsRefused": 1,
+        "EventsUnwatched": 1,
+    }
+
+
+def test_closed_clients_are_counted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(
+        delivery, "count", lambda name, value=1: counted.update({name: value} if value else {})
+    )
+    stack.subscribe("slow=")
+    stack.exchange.always("slow=", Result.FAILED)
+
+    stack.carry(replace(stack.letter(), name="last", ids=("slow=",), attempt=10))
+
+    assert counted["ClientsClosed"] == 1

@@ -1,28 +1,48 @@
-"""The queues that functions write to, on moto's SQS."""
+"""The queues that the functions write to, on moto's SQS."""
 
 import json
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
-from push.adapters.queues import DeadLetterQueue, DeliverySqsQueue, NotificationQueue
-from push.delivery import Delivery
+from push import wiring
+from push.adapters.queues import DeadLetters, Letters, Receipts
 from push.errors import EventRejected, ServiceUnavailable
-from push.protocol import MAX_MESSAGE_BYTES
+from push.events import MAX_FRAME_BYTES
+from push.jobs import Letter
+from push.topics import Cursor, LoggedEvent, Topic
+from support.exchange import Clock
 
+# What SQS took before August 2025, and what it takes in Regions that are late.
 SQS_LIMIT = 262_144
 
 
-def delivery(number: int = 0, size: int = 10) -> Delivery:
-    frame = json.dumps({"data": "x" * size}, separators=(",", ":")).encode()
-    return Delivery("1", "e", f"job {number}", frame, ("a=", "b="))
+def letter(number: int = 0, size: int = 10, data: str = "x") -> Letter:
+    frame = json.dumps({"data": data * size}, ensure_ascii=False, separators=(",", ":"))
+    event = LoggedEvent(Cursor("5f0c2a9be41d", 7), frame)
+    return Letter("1", Topic.entity("e"), event, f"job {number}")
+
+
+class Answering:
+    """An SQS that answers a batch as it is told, and remembers what it got."""
+
+    def __init__(self, answer: Callable[[list[str]], list[str]]) -> None:
+        self.answer = answer
+        self.batches: list[list[str]] = []
+
+    def send_message_batch(self, **arguments: Any) -> Any:
+        ids = [entry["Id"] for entry in arguments["Entries"]]
+        self.batches.append(ids)
+        # SQS leaves out a member that is empty.
+        failed = [{"Id": id_, "Code": "InternalError"} for id_ in self.answer(ids)]
+        return {"Failed": failed} if failed else {}
 
 
 @pytest.fixture
-def sqs(dynamodb: Any) -> Any:
-    return boto3.client("sqs")
+def sqs(services: None) -> Any:
+    return wiring._client("sqs")
 
 
 @pytest.fixture
@@ -43,132 +63,174 @@ def received(sqs: Any, url: str) -> Callable[[], list[dict[str, Any]]]:
     return receive
 
 
-@pytest.mark.parametrize("count", [1, 10, 11, 35])
-def test_deliveries_are_sent_in_batches_that_sqs_takes(
+@pytest.fixture
+def sent(sqs: Any) -> list[list[dict[str, Any]]]:
+    """The entries of each batch that was sent."""
+    batches: list[list[dict[str, Any]]] = []
+    sqs.meta.events.register(
+        "provide-client-params.sqs.SendMessageBatch",
+        lambda params, **_: batches.append([dict(entry) for entry in params["Entries"]]),
+    )
+    return batches
+
+
+@pytest.mark.parametrize("count", [0, 1, 10, 11, 35])
+def test_letters_are_sent_in_batches_that_sqs_takes(
     sqs: Any, url: str, received: Callable[[], list[dict[str, Any]]], count: int
 ) -> None:
-    DeliverySqsQueue(sqs, url).put([delivery(number) for number in range(count)])
+    letters = [letter(number) for number in range(count)]
 
-    jobs = [Delivery.parse(message["Body"]).job for message in received()]
-    assert sorted(jobs) == sorted(f"job {number}" for number in range(count))
+    Letters(sqs, url).send(letters)
+
+    arrived = [Letter.parse(message["Body"]) for message in received()]
+    assert sorted(arrived, key=lambda each: each.name) == sorted(
+        letters, key=lambda each: each.name
+    )
 
 
+@pytest.mark.parametrize("data", ["x", "\u00e9", "\uffff"])
 def test_batches_stay_below_the_size_that_sqs_takes(
-    sqs: Any, url: str, received: Callable[[], list[dict[str, Any]]]
+    sqs: Any,
+    url: str,
+    received: Callable[[], list[dict[str, Any]]],
+    sent: list[list[dict[str, Any]]],
+    data: str,
 ) -> None:
-    sizes = []
+    size = (MAX_FRAME_BYTES - 20) // max(1, len(data.encode()))
+    large = [letter(number, size, data) for number in range(5)]
 
-    def measure(params: dict[str, Any], **_: Any) -> None:
-        sizes.append(sum(len(entry["MessageBody"].encode()) for entry in params["Entries"]))
+    Letters(sqs, url).send([*large, *(letter(number) for number in range(5, 9))])
 
-    sqs.meta.events.register("provide-client-params.sqs.SendMessageBatch", measure)
-    large = [delivery(number, MAX_MESSAGE_BYTES - 20) for number in range(5)]
-
-    DeliverySqsQueue(sqs, url).put([*large, *(delivery(number) for number in range(5, 9))])
-
+    sizes = [sum(len(each["MessageBody"].encode()) for each in batch) for batch in sent]
     assert max(sizes) < SQS_LIMIT
     assert len(received()) == 9
 
 
-def test_the_largest_chunk_of_the_largest_frame_fits_into_a_message() -> None:
-    # The quotes would double if the frame were a text inside the message.
-    frame = json.dumps({"data": '"' * (MAX_MESSAGE_BYTES // 2 - 10)}, separators=(",", ":"))
-    ids = tuple(f"{number:015}=" for number in range(1_000))
+def test_what_sqs_did_not_take_is_sent_again_and_only_that() -> None:
+    sqs: Any = Answering(lambda ids: ids[1:])
 
-    text = Delivery("1" * 36, "e" * 256, "j" * 32, frame.encode(), ids).encode()
+    Letters(sqs, "url", sleep=lambda _: None).send([letter(number) for number in range(3)])
 
-    assert len(text.encode()) < SQS_LIMIT - 20_000
+    assert sqs.batches == [["0", "1", "2"], ["1", "2"], ["2"]]
 
 
-def test_what_sqs_did_not_take_is_sent_again_and_only_that(sqs: Any, url: str) -> None:
-    calls = []
-
-    class Partial:
-        def send_message_batch(self, **arguments: Any) -> Any:
-            ids = [entry["Id"] for entry in arguments["Entries"]]
-            calls.append(ids)
-            return {"Failed": [{"Id": id_} for id_ in ids[1:]]}
-
-    DeliverySqsQueue(Partial(), url, sleep=lambda _: None).put(  # type: ignore[arg-type]
-        [delivery(number) for number in range(3)]
-    )
-
-    assert calls == [["0", "1", "2"], ["1", "2"], ["2"]]
-
-
-def test_what_sqs_never_takes_is_service_unavailable(url: str) -> None:
-    class Refusing:
-        def send_message_batch(self, **arguments: Any) -> Any:
-            return {"Failed": [{"Id": entry["Id"]} for entry in arguments["Entries"]]}
+def test_what_sqs_never_takes_is_service_unavailable_after_a_few_seconds() -> None:
+    clock, sqs = Clock(), Answering(lambda ids: ids)
+    begun = clock.now
+    fake: Any = sqs
 
     with pytest.raises(ServiceUnavailable):
-        DeliverySqsQueue(Refusing(), url, sleep=lambda _: None).put(  # type: ignore[arg-type]
-            [delivery()]
-        )
+        Letters(fake, "url", clock=clock, sleep=clock.sleep).send([letter()])
+
+    assert 3 <= clock.now - begun <= 4
+    assert len(sqs.batches) > 2
+    assert all(0 <= seconds <= 1 for seconds in clock.slept)
 
 
-def test_a_delay_is_passed_on(sqs: Any, url: str) -> None:
-    delays: list[int] = []
+def test_every_batch_has_its_own_tries() -> None:
+    clock = Clock()
+    refused_until = clock.now + 2
 
-    def note(params: dict[str, Any], **_: Any) -> None:
-        delays.extend(entry["DelaySeconds"] for entry in params["Entries"])
+    def slow(ids: list[str]) -> list[str]:
+        nonlocal refused_until
+        if clock.now < refused_until:
+            return ids
+        refused_until = clock.now + 2
+        return []
 
-    sqs.meta.events.register("provide-client-params.sqs.SendMessageBatch", note)
+    sqs: Any = Answering(slow)
+    Letters(sqs, "url", clock=clock, sleep=clock.sleep).send([letter(n) for n in range(25)])
 
-    DeliverySqsQueue(sqs, url).put([delivery()], 7)
+    assert sum(clock.slept) > 5
 
-    assert delays == [7]
+
+@pytest.mark.parametrize("seconds", [0, 1, 64])
+def test_a_delay_is_passed_on(
+    sqs: Any, url: str, sent: list[list[dict[str, Any]]], seconds: int
+) -> None:
+    Letters(sqs, url).send([letter(1), letter(2)], seconds)
+
+    assert [each["DelaySeconds"] for batch in sent for each in batch] == [seconds, seconds]
 
 
 def test_characters_that_sqs_refuses_arrive_all_the_same(
-    sqs: Any, url: str, received: Callable[[], list[dict[str, Any]]]
+    sqs: Any,
+    url: str,
+    received: Callable[[], list[dict[str, Any]]],
+    sent: list[list[dict[str, Any]]],
 ) -> None:
-    frame = '{"data":"\ufffe\uffff"}'.encode()
-    bodies: list[str] = []
+    odd = Letter(
+        "\ufffe", Topic.entity("\uffff"), letter(data="\ufffe\uffff").event, "whole", upto="\uffff"
+    )
 
-    def note(params: dict[str, Any], **_: Any) -> None:
-        bodies.extend(entry["MessageBody"] for entry in params["Entries"])
+    Letters(sqs, url).send([odd])
 
-    sqs.meta.events.register("provide-client-params.sqs.SendMessageBatch", note)
-
-    DeliverySqsQueue(sqs, url).put([Delivery("1", "e", "j", frame, ("a=",))])
-
-    assert "\ufffe" not in bodies[0]
-    assert "\uffff" not in bodies[0]
-    assert Delivery.parse(received()[0]["Body"]).frame == frame
-
-
-def test_a_continuation_carries_the_event_and_where_to_go_on(
-    sqs: Any, url: str, received: Callable[[], list[dict[str, Any]]]
-) -> None:
-    NotificationQueue(sqs, url).put_continuation("the event", "c=")
-
-    (message,) = received()
-    assert message["Body"] == "the event"
-    assert message["MessageAttributes"]["after"]["StringValue"] == "c="
+    ((entry,),) = sent
+    assert not {"\ufffe", "\uffff"} & set(entry["MessageBody"])
+    arrived = Letter.parse(received()[0]["Body"])
+    assert (arrived.event_id, arrived.topic, arrived.upto) == (odd.event_id, odd.topic, odd.upto)
+    assert json.loads(arrived.event.frame) == json.loads(odd.event.frame)
 
 
 def test_a_dead_letter_carries_its_reason(
     sqs: Any, url: str, received: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    DeadLetterQueue(sqs, url).put("body", EventRejected("Code", "because\x00 " + "x" * 1_000))
+    DeadLetters(sqs, url).send("body", EventRejected("Code", "because\x00\ufffe " + "x" * 1_000))
 
     (message,) = received()
     assert message["Body"] == "body"
     attributes = message["MessageAttributes"]
     assert attributes["errorCode"]["StringValue"] == "Code"
-    assert attributes["reason"]["StringValue"].startswith("because? xxx")
+    assert attributes["reason"]["StringValue"].startswith("because?? xxx")
+    assert len(attributes["reason"]["StringValue"]) == 256
 
 
-@pytest.mark.parametrize("use", ["deliveries", "continuation", "dead letter"])
+def test_a_dead_letter_with_characters_that_sqs_refuses_is_the_same_json(
+    sqs: Any, url: str, received: Callable[[], list[dict[str, Any]]]
+) -> None:
+    DeadLetters(sqs, url).send('{"data":"\ufffe"}', EventRejected("Code", "reason"))
+
+    assert json.loads(received()[0]["Body"]) == {"data": "\ufffe"}
+
+
+def test_a_message_comes_back_after_the_seconds_that_are_said(
+    sqs: Any, url: str, received: Callable[[], list[dict[str, Any]]]
+) -> None:
+    for body in ("soon", "late"):
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    handles = {message["Body"]: message["ReceiptHandle"] for message in received()}
+    assert received() == []
+
+    Receipts(sqs, url).come_back(handles["soon"], 0)
+    Receipts(sqs, url).come_back(handles["late"], 100)
+
+    assert [message["Body"] for message in received()] == ["soon"]
+
+
+USES: dict[str, Callable[[Any, str], None]] = {
+    "letters": lambda sqs, url: Letters(sqs, url).send([letter()]),
+    "dead letters": lambda sqs, url: DeadLetters(sqs, url).send("b", EventRejected("C", "r")),
+    "receipts": lambda sqs, url: Receipts(sqs, url).come_back("handle", 1),
+}
+
+
+@pytest.mark.parametrize("use", USES)
 def test_a_queue_that_does_not_answer_is_service_unavailable(sqs: Any, url: str, use: str) -> None:
     sqs.delete_queue(QueueUrl=url)
 
+    with pytest.raises(ServiceUnavailable) as unavailable:
+        USES[use](sqs, url)
+    assert unavailable.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_queue_that_does_not_answer_in_time_is_service_unavailable(use: str) -> None:
+    class Silent:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def call(**_: Any) -> None:
+                raise ReadTimeoutError(endpoint_url="https://sqs")
+
+            return call
+
     with pytest.raises(ServiceUnavailable):
-        match use:
-            case "deliveries":
-                DeliverySqsQueue(sqs, url).put([delivery()])
-            case "continuation":
-                NotificationQueue(sqs, url).put_continuation("event", "a=")
-            case _:
-                DeadLetterQueue(sqs, url).put("body", EventRejected("Code", "reason"))
+        USES[use](Silent(), "url")

@@ -1,354 +1,531 @@
-"""The DynamoDB table: connections, and who is subscribed to what.
+"""The DynamoDB table: each method is one request, atomic, and strongly consistent where it reads.
 
-    connection    pk CONNECTION#<connectionId>   sk CONNECTION
-    subscription  pk ENTITY#<entityId>           sk CONNECTION#<connectionId>
+    connection    pk CONNECTION#<connectionId>  sk CONNECTION                 topics, ...
+    subscription  pk <topic>                    sk CONNECTION#<connectionId>
+    head          pk <topic>                    sk HEAD                       epoch, seq
+    logged event  pk <topic>                    sk EVENT#<epoch>#<seq>        id, frame
+    job           pk JOB#<eventId>#<name>       sk JOB                        owner, lease, ...
 
-The subscribers of an entity are one partition of the base table, so they are read consistently:
-an event that follows a client's `Subscribed` finds that client. What a connection holds is found
-through the index `ByConnection`, which is only eventually consistent. The connection item counts
-its subscriptions, in the transactions that write them, so that a reader of the index knows
-whether the index has caught up.
+In which order they are made is the domain's to say. Every method raises `ServiceUnavailable` when
+DynamoDB does not answer, or refuses for longer than a moment; whether a write was carried out is
+then not known.
 """
 
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from push.adapters import clients
 from push.backoff import growing_delays
 from push.connection import Connection, iso_8601
-from push.errors import ConnectionGone, ServiceUnavailable, TooManySubscriptions
-from push.observability import logger
-from push.settings import StoreSettings
+from push.errors import ServiceUnavailable
+from push.topics import Cursor, Head, LoggedEvent, Topic
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-    Key = dict[str, dict[str, str]]
+Key = dict[str, dict[str, str]]
 
-INDEX = "ByConnection"
-_CONNECTION = "CONNECTION"
-_CONNECTION_PREFIX = "CONNECTION#"
-_ENTITY_PREFIX = "ENTITY#"
+# Before and behind every connection id.
+FIRST, LAST = "", "~"
 
+_CONNECTION, _HEAD, _JOB = "CONNECTION", "HEAD", "JOB"
 # BatchWriteItem takes 25 requests.
 _BATCH_SIZE = 25
-# Frames of one connection are handled concurrently, and their transactions meet in its item.
-_CONTENTION_DEADLINE_SECONDS = 5.0
-# The index usually follows within milliseconds; a second is a bad day.
-_INDEX_DEADLINE_SECONDS = 1.0
+# Frames of one connection are handled concurrently, and their writes meet in its item.
+_CONTENTION_SECONDS = 5.0
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+# What may be gone a moment later, alone or as the reason of a cancelled transaction. botocore does
+# not try conflicts again, and throttled requests only a few times.
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+_PASSING = {
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingError",
+    "TransactionConflict",
+    "TransactionInProgress",
+}
 
 
-@cache
-def connection_table() -> "ConnectionTable":
-    """Return the environment's table, made on first use."""
-    return ConnectionTable(clients.dynamodb(), StoreSettings.from_environment())
+class SubscribeRefused(NamedTuple):
+    """What a refused subscribe met: whether the connection is known, and what it holds."""
+
+    exists: bool
+    topics: frozenset[Topic]
 
 
-class ConnectionTable:
-    """Reads and writes the table.
+class JobRow(NamedTuple):
+    """A row of the ledger.
 
-    Every method raises `ServiceUnavailable` when DynamoDB fails after the client's own retries.
+    Attributes:
+        mine: whether the claim that met it succeeded.
+        lease: until when it is held, in seconds since the epoch.
+        start: where the log stood before anybody claimed it.
+        reached: the last connection that was posted to.
+        open: those up to there whose outcome is not known.
+        plan: the boundaries of the ranges that are being handed on.
     """
+
+    mine: bool
+    lease: int
+    start: Cursor
+    reached: str
+    open: tuple[str, ...]
+    plan: tuple[str, ...]
+    done: bool
+
+
+class Table:
+    """Reads and writes the table."""
 
     def __init__(
         self,
         dynamodb: "DynamoDBClient",
-        settings: StoreSettings,
+        name: str,
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._dynamodb = dynamodb
-        self._table = settings.table_name
-        self._max_subscriptions = settings.max_subscriptions_per_connection
+        self._name = name
         self._clock = clock
         self._sleep = sleep
 
-    def add_connection(self, connection: Connection) -> None:
-        """Write the connection item, once: a repeated call keeps the count of subscriptions."""
-        try:
-            with translated_errors():
-                self._dynamodb.put_item(
-                    TableName=self._table,
-                    Item={
-                        **_connection_key(connection.connection_id),
-                        "connectionId": {"S": connection.connection_id},
-                        "ipAddress": {"S": connection.ip_address},
-                        "connectedAt": {"S": iso_8601(connection.connected_at)},
-                        "subscriptionCount": {"N": "0"},
-                        "ttl": {"N": str(connection.ttl_seconds)},
-                    },
-                    ConditionExpression="attribute_not_exists(pk)",
-                )
-        except ConditionFailed:
-            logger.info("connection already known")
+    # Connections and subscriptions.
 
-    def subscribe(self, connection: Connection, entity_id: str) -> bool:
-        """Subscribe a connection to an entity; return whether that is new.
+    def put_connection(self, connection: Connection) -> None:
+        """Write the connection item; its set of topics comes with the first subscription."""
+        item = _values(
+            connectionId=connection.connection_id,
+            ipAddress=connection.ip_address,
+            connectedAt=iso_8601(connection.connected_at),
+            ttl=connection.ttl_seconds,
+        )
+        self._write("put_item", Item=_connection_key(connection.connection_id) | item)
 
-        The subscription is written in one transaction with a condition on the connection item,
-        so a subscribe that races a disconnect leaves nothing behind.
+    def delete_connection(self, connection_id: str) -> frozenset[Topic]:
+        """Delete the connection item; return the topics of its set."""
+        answer = self._write(
+            "delete_item", Key=_connection_key(connection_id), ReturnValues="ALL_OLD"
+        )
+        return _topics(answer.get("Attributes", {}))
 
-        Raises:
-            ConnectionGone: the connection is not in the table.
-            TooManySubscriptions: it holds as many as the settings allow.
+    def topics_of(self, connection_id: str) -> frozenset[Topic] | None:
+        """Return what a connection is subscribed to; None if it is not known."""
+        item = self._get(_connection_key(connection_id), "#topics, #connectionId")
+        return _topics(item) if item else None
+
+    def add_subscriptions(
+        self, connection: Connection, topics: Iterable[Topic], held: Iterable[Topic], room: int
+    ) -> SubscribeRefused | None:
+        """Write subscriptions, and add them to the connection's set, all or nothing.
+
+        Args:
+            connection: which must be known.
+            topics: at most 99, one item less than a transaction takes.
+            held: those of them that its set must hold already.
+            room: how many its set may hold so that the others still have room.
+
+        Returns:
+            what was met instead, if the connection is not so.
         """
-        put: TransactWriteItemTypeDef = {
-            "Put": {
-                "TableName": self._table,
-                "Item": {
-                    **_subscription_key(entity_id, connection.connection_id),
-                    "entityId": {"S": entity_id},
-                    "connectionId": {"S": connection.connection_id},
-                    "subscribedAt": {"S": iso_8601(self._now())},
-                    "ttl": {"N": str(connection.ttl_seconds)},
-                },
-                "ConditionExpression": "attribute_not_exists(pk)",
-            }
-        }
-        count: TransactWriteItemTypeDef = {
-            "Update": {
-                "TableName": self._table,
-                "Key": _connection_key(connection.connection_id),
-                "UpdateExpression": "ADD subscriptionCount :one",
-                # False also for a missing item, which has no subscriptionCount to compare.
-                "ConditionExpression": "subscriptionCount < :max",
-                "ExpressionAttributeValues": {
-                    ":one": {"N": "1"},
-                    ":max": {"N": str(self._max_subscriptions)},
-                },
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
-        }
-        put_refused, count_refused = self._transact(put, count)
-        if count_refused and not count_refused.get("Item"):
-            raise ConnectionGone("This connection is closed.")
-        if put_refused:
-            return False
-        if count_refused:
-            raise TooManySubscriptions(
-                f"A connection holds at most {self._max_subscriptions} subscriptions."
+        holds = {f"held{number}": topic.key for number, topic in enumerate(held)}
+        conditions = ["attribute_exists(#pk)"]
+        # `size` of a missing set is false in any comparison.
+        conditions += ["(attribute_not_exists(#topics) OR size(#topics) <= :room)"]
+        conditions += [f"contains(#topics, :{name})" for name in holds]
+        update = self._update(
+            "ADD #topics :topics",
+            " AND ".join(conditions),
+            topics={topic.key for topic in topics},
+            room=room,
+            **holds,
+        )
+        now = iso_8601(datetime.fromtimestamp(self._clock(), UTC))
+        rows = [
+            _row_key(topic, connection.connection_id)
+            | _values(
+                entityId=topic.id,
+                connectionId=connection.connection_id,
+                subscribedAt=now,
+                ttl=connection.ttl_seconds,
             )
-        return True
+            for topic in topics
+        ]
+        try:
+            self._call(
+                "transact_write_items",
+                TransactItems=[
+                    {
+                        "Update": {
+                            "TableName": self._name,
+                            "Key": _connection_key(connection.connection_id),
+                            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                            **update,
+                        }
+                    },
+                    *({"Put": {"TableName": self._name, "Item": row}} for row in rows),
+                ],
+            )
+        except _ConditionFailed as refused:
+            return SubscribeRefused(bool(refused.item), _topics(refused.item))
+        return None
 
-    def unsubscribe(self, connection_id: str, entity_id: str) -> bool:
-        """End a subscription; return whether there was one."""
-        delete: TransactWriteItemTypeDef = {
-            "Delete": {
-                "TableName": self._table,
-                "Key": _subscription_key(entity_id, connection_id),
-                "ConditionExpression": "attribute_exists(pk)",
-            }
-        }
-        count: TransactWriteItemTypeDef = {
-            "Update": {
-                "TableName": self._table,
-                "Key": _connection_key(connection_id),
-                "UpdateExpression": "ADD subscriptionCount :minus_one",
-                "ConditionExpression": "attribute_exists(pk)",
-                "ExpressionAttributeValues": {":minus_one": {"N": "-1"}},
-            }
-        }
-        delete_refused, count_refused = self._transact(delete, count)
-        if delete_refused:
-            return False
-        if count_refused:
-            # The connection went meanwhile, and its clean-up may have missed this row.
-            self._delete([_subscription_key(entity_id, connection_id)])
-        return True
+    def take_topics(self, connection_id: str, topics: Iterable[Topic]) -> None:
+        """Take topics from the set of a connection, if that is known.
 
-    def subscriptions(self, connection_id: str) -> list[str]:
-        """Return the ids of the entities that a connection is subscribed to, sorted.
-
-        Raises:
-            ConnectionGone: the connection is not in the table.
+        Without the condition, the update would make a connection out of nothing.
         """
-        with translated_errors():
-            item = self._dynamodb.get_item(
-                TableName=self._table,
-                Key=_connection_key(connection_id),
-                ProjectionExpression="subscriptionCount",
-                ConsistentRead=True,
-            ).get("Item")
-        if item is None:
-            raise ConnectionGone("This connection is closed.")
-        rows = self._rows_of(connection_id, at_least=int(item["subscriptionCount"]["N"]))
-        return sorted(row["pk"]["S"].removeprefix(_ENTITY_PREFIX) for row in rows)
-
-    def subscribers(self, entity_id: str, *, after: str = "") -> Iterator[str]:
-        """Yield the connection ids of an entity's subscribers, in order, page after page.
-
-        With `after`, start with the one that follows this id, whether or not it still exists.
-
-        Only the key is projected: whole items cost the reader 5 to 6 times the CPU. Expired rows
-        that DynamoDB has not deleted yet are left out.
-        """
-        start: Any = {"ExclusiveStartKey": _subscription_key(entity_id, after)} if after else {}
-        pages = self._dynamodb.get_paginator("query").paginate(
-            **start,
-            TableName=self._table,
-            ConsistentRead=True,
-            KeyConditionExpression="pk = :entity AND begins_with(sk, :connection)",
-            FilterExpression="#ttl > :now",
-            ProjectionExpression="sk",
-            ExpressionAttributeNames={"#ttl": "ttl"},
-            ExpressionAttributeValues={
-                ":entity": {"S": _ENTITY_PREFIX + entity_id},
-                ":connection": {"S": _CONNECTION_PREFIX},
-                ":now": {"N": str(int(self._clock()))},
-            },
+        update = self._update(
+            "DELETE #topics :topics",
+            "attribute_exists(#pk)",
+            topics={topic.key for topic in topics},
         )
-        with translated_errors():
-            for page in pages:
-                for row in page["Items"]:
-                    yield row["sk"]["S"].removeprefix(_CONNECTION_PREFIX)
+        try:
+            self._write("update_item", Key=_connection_key(connection_id), **update)
+        except _ConditionFailed:
+            return
 
-    def remove_connection(self, connection_id: str, *known_entity_ids: str) -> int:
-        """Delete a connection and all its subscriptions; return how many of these there were.
-
-        The connection item goes first: from then on no subscribe succeeds, and the item's count
-        says how many rows the index has to show. `known_entity_ids` are deleted even if it does
-        not show them.
-        """
-        with translated_errors():
-            removed = self._dynamodb.delete_item(
-                TableName=self._table,
-                Key=_connection_key(connection_id),
-                ReturnValues="ALL_OLD",
-            ).get("Attributes", {})
-        expected = int(removed.get("subscriptionCount", {"N": "0"})["N"])
-        rows = self._rows_of(connection_id, at_least=expected)
-        known = [_subscription_key(entity_id, connection_id) for entity_id in known_entity_ids]
-        rows += [key for key in known if key not in rows]
-        self._delete(rows)
-        return len(rows)
-
-    def _rows_of(self, connection_id: str, *, at_least: int) -> "list[Key]":
-        """Return the keys of a connection's subscriptions, once the index shows `at_least` many.
-
-        Past the deadline, return what it shows: the TTL removes what is left.
-        """
-        deadline = self._clock() + _INDEX_DEADLINE_SECONDS
-        for delay in growing_delays(0.02, 0.2):
-            rows = list(self._indexed_rows(connection_id))
-            if len(rows) >= at_least:
-                return rows
-            if self._clock() >= deadline:
-                break
-            self._sleep(delay)
-        logger.warning("index is behind", expected=at_least, found=len(rows))
-        return rows
-
-    def _indexed_rows(self, connection_id: str) -> "Iterator[Key]":
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            IndexName=INDEX,
-            KeyConditionExpression="connectionId = :id",
-            ProjectionExpression="pk, sk",
-            ExpressionAttributeValues={":id": {"S": connection_id}},
-        )
-        with translated_errors():
-            for page in pages:
-                for row in page["Items"]:
-                    if row["pk"]["S"].startswith(_ENTITY_PREFIX):
-                        yield {"pk": {"S": row["pk"]["S"]}, "sk": {"S": row["sk"]["S"]}}
-
-    def _delete(self, keys: "Sequence[Key]") -> None:
+    def delete_subscriptions(self, connection_id: str, topics: Iterable[Topic]) -> None:
+        """Delete the rows of a connection in some topics, as many requests as that takes."""
+        keys = [_row_key(topic, connection_id) for topic in topics]
         for start in range(0, len(keys), _BATCH_SIZE):
             batch = keys[start : start + _BATCH_SIZE]
-            pending: Any = {self._table: [{"DeleteRequest": {"Key": key}} for key in batch]}
-            deadline = self._clock() + _CONTENTION_DEADLINE_SECONDS
-            for delay in growing_delays(0.02, 0.2):
-                with translated_errors():
-                    result = self._dynamodb.batch_write_item(RequestItems=pending)
-                if not (pending := result.get("UnprocessedItems")):
+            pending: Any = {self._name: [{"DeleteRequest": {"Key": key}} for key in batch]}
+            for _ in self._tries():
+                answer = self._call("batch_write_item", RequestItems=pending)
+                if not (pending := answer.get("UnprocessedItems")):
                     break
-                if self._clock() >= deadline:
-                    raise ServiceUnavailable("The table is throttled.")
-                self._sleep(delay)
 
-    def _transact(self, *items: "TransactWriteItemTypeDef") -> list[Mapping[str, Any] | None]:
-        """Write all items or none; return for each the reason if its condition failed.
+    def is_subscribed(self, connection_id: str, topic: Topic) -> bool:
+        return bool(self._get(_row_key(topic, connection_id), "#sk"))
 
-        A transaction that met another one, or a throttled partition, is tried again:
-        botocore does not do so.
+    def subscribers(
+        self, topic: Topic, after: str, upto: str, limit: int | None = None
+    ) -> tuple[list[str], bool]:
+        """Return a page of the subscribers in (after, upto], and whether there may be more.
+
+        In the order of their ids. Only the key is projected: whole items cost the reader five times
+        the processor time.
         """
-        deadline = self._clock() + _CONTENTION_DEADLINE_SECONDS
-        for delay in growing_delays(0.02, 0.2):
+        start: Any = {"ExclusiveStartKey": _row_key(topic, after)} if after else {}
+        most: Any = {"Limit": limit} if limit else {}
+        answer = self._query(
+            "#pk = :pk AND #sk BETWEEN :after AND :upto",
+            "#sk",
+            pk=topic.key,
+            after=_row_sk(after),
+            upto=_row_sk(upto),
+            options=most | start,
+        )
+        ids = [item["sk"]["S"].partition("#")[2] for item in answer["Items"]]
+        return ids, "LastEvaluatedKey" in answer
+
+    # The log of a topic.
+
+    def head(self, topic: Topic) -> Head | None:
+        item = self._get(_head_key(topic), "#epoch, #seq, #ttl")
+        return _head(item) if item else None
+
+    def open_head(self, topic: Topic, epoch: str, ttl: int) -> Head:
+        """Make a head if there is none, and prolong it: one update, for TTL may come between."""
+        update = self._update(
+            "SET #epoch = if_not_exists(#epoch, :epoch), #seq = if_not_exists(#seq, :none),"
+            " #ttl = :ttl",
+            epoch=epoch,
+            none=0,
+            ttl=ttl,
+        )
+        answer = self._write("update_item", Key=_head_key(topic), ReturnValues="ALL_NEW", **update)
+        return _head(answer["Attributes"])
+
+    def move_head(self, topic: Topic, at: Cursor) -> Head | None:
+        """Move a head by one, if it is still at `at`; return it as it is now, in either case."""
+        update = self._update(
+            "SET #seq = :next",
+            "#epoch = :epoch AND #seq = :seq",
+            next=at.seq + 1,
+            epoch=at.epoch,
+            seq=at.seq,
+        )
+        try:
+            item = self._write(
+                "update_item",
+                Key=_head_key(topic),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **update,
+            )["Attributes"]
+        except _ConditionFailed as refused:
+            item = refused.item
+        return _head(item) if item else None
+
+    def fill_slot(self, topic: Topic, event_id: str, event: LoggedEvent, ttl: int) -> bool:
+        """Put an event at its number; return False if another event is there already."""
+        item = _event_key(topic, event.cursor) | _values(id=event_id, frame=event.frame, ttl=ttl)
+        # Itself may be there: the answer of this same request was lost, or an earlier try died.
+        condition = self._update("", "attribute_not_exists(#pk) OR #id = :id", id=event_id)
+        try:
+            self._write("put_item", Item=item, **condition)
+        except _ConditionFailed:
+            return False
+        return True
+
+    def find(self, topic: Topic, event_id: str, after: Cursor, upto: int) -> LoggedEvent | None:
+        """Return an event if it is at a number in (after, upto]: a request for each MB of log."""
+        start: Any = {}
+        while True:
+            answer = self._query(
+                "#pk = :pk AND #sk BETWEEN :first AND :upto",
+                "#sk, #frame",
+                pk=topic.key,
+                first=_event_sk(after.epoch, after.seq + 1),
+                upto=_event_sk(after.epoch, upto),
+                id=event_id,
+                options={"FilterExpression": "#id = :id", **start},
+            )
+            for item in answer["Items"]:
+                return _logged(item)
+            if "LastEvaluatedKey" not in answer:
+                return None
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def logged(self, topic: Topic, after: Cursor, upto: int) -> list[LoggedEvent]:
+        """Return the events in (after, upto], in order; of more than a MB the first part."""
+        answer = self._query(
+            "#pk = :pk AND #sk BETWEEN :first AND :upto",
+            "#sk, #frame",
+            pk=topic.key,
+            first=_event_sk(after.epoch, after.seq + 1),
+            upto=_event_sk(after.epoch, upto),
+        )
+        return [_logged(item) for item in answer["Items"]]
+
+    # Jobs.
+
+    def claim_job(
+        self, key: str, owner: str, lease: int, start: Cursor, after: str, ttl: int
+    ) -> JobRow:
+        """Take a job if it is new, left by somebody whose lease is past, or one's own already.
+
+        One's own: the answer of this same request was lost. A new one begins `after`.
+        """
+        update = self._update(
+            "SET #owner = :owner, #lease = :lease, #start = if_not_exists(#start, :start),"
+            " #reached = if_not_exists(#reached, :after), #open = if_not_exists(#open, :empty),"
+            " #plan = if_not_exists(#plan, :empty), #done = if_not_exists(#done, :false),"
+            " #ttl = if_not_exists(#ttl, :ttl)",
+            "attribute_not_exists(#pk) OR #owner = :owner OR (#done = :false AND #lease <= :now)",
+            owner=owner,
+            lease=lease,
+            start=str(start),
+            after=after,
+            empty=[],
+            false=False,
+            ttl=ttl,
+            now=int(self._clock()),
+        )
+        try:
+            item = self._write(
+                "update_item",
+                Key=_job_key(key),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **update,
+            )["Attributes"]
+        except _ConditionFailed as refused:
+            return _job(refused.item, mine=False)
+        return _job(item, mine=True)
+
+    def write_job(self, key: str, owner: str, **changes: Any) -> bool:
+        """Write attributes of a job; return False, and write nothing, if another one owns it."""
+        update = self._update(
+            "SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+            "#owner = :owner",
+            owner=owner,
+            **changes,
+        )
+        try:
+            self._write("update_item", Key=_job_key(key), **update)
+        except _ConditionFailed:
+            return False
+        return True
+
+    # The one place that talks to DynamoDB.
+
+    def _get(self, key: Key, projection: str) -> Mapping[str, Any]:
+        item: Mapping[str, Any] = self._call(
+            "get_item",
+            TableName=self._name,
+            Key=key,
+            ConsistentRead=True,
+            ProjectionExpression=projection,
+            ExpressionAttributeNames=_names(projection),
+        ).get("Item", {})
+        return item
+
+    def _query(
+        self,
+        condition: str,
+        projection: str,
+        *,
+        options: Mapping[str, Any] = _NO_OPTIONS,
+        **values: Any,
+    ) -> Any:
+        """Return a page: what there is, up to a MB."""
+        return self._call(
+            "query",
+            TableName=self._name,
+            ConsistentRead=True,
+            KeyConditionExpression=condition,
+            ProjectionExpression=projection,
+            ExpressionAttributeNames=_names(
+                condition, projection, options.get("FilterExpression", "")
+            ),
+            ExpressionAttributeValues=_named(values),
+            **options,
+        )
+
+    def _update(self, update: str, condition: str = "", **values: Any) -> dict[str, Any]:
+        """Return the parameters of a write's expressions."""
+        expressions = {"UpdateExpression": update, "ConditionExpression": condition}
+        return {name: text for name, text in expressions.items() if text} | {
+            "ExpressionAttributeNames": _names(update, condition),
+            "ExpressionAttributeValues": _named(values),
+        }
+
+    def _write(self, operation: str, **parameters: Any) -> Any:
+        return self._call(operation, TableName=self._name, **parameters)
+
+    def _call(self, operation: str, **parameters: Any) -> Any:
+        """Make a request, and again if it met another one or a throttled partition.
+
+        Raises:
+            ServiceUnavailable, _ConditionFailed
+        """
+        for _ in self._tries():
             try:
-                with translated_errors():
-                    self._dynamodb.transact_write_items(TransactItems=items)
-                return [None] * len(items)
-            except _TransactionCancelled as cancelled:
-                codes = {reason["Code"] for reason in cancelled.reasons}
-                if codes <= {"None", "ConditionalCheckFailed"}:
-                    return [
-                        reason if reason["Code"] == "ConditionalCheckFailed" else None
-                        for reason in cancelled.reasons
-                    ]
-                if not codes & _PASSING or self._clock() >= deadline:
-                    raise ServiceUnavailable("The request could not be saved.") from cancelled
+                return getattr(self._dynamodb, operation)(**parameters)
+            except ClientError as exc:
+                response: Any = exc.response
+                # Of a transaction, there is one for each of its items.
+                reasons = response.get("CancellationReasons") or [response | response["Error"]]
+                codes = {reason["Code"].removesuffix("Exception") for reason in reasons}
+                if codes & _PASSING:
+                    continue
+                for reason in reasons:
+                    if reason["Code"].startswith("ConditionalCheckFailed"):
+                        raise _ConditionFailed(reason.get("Item", {})) from exc
+                raise ServiceUnavailable("The table did not answer.") from exc
+            except BotoCoreError as exc:
+                raise ServiceUnavailable("The table did not answer.") from exc
+        raise AssertionError("the tries end with an error")
+
+    def _tries(self) -> Iterator[None]:
+        """Yield for each try, after growing pauses; raise `ServiceUnavailable` in the end."""
+        deadline = self._clock() + _CONTENTION_SECONDS
+        for delay in growing_delays(0.02, 0.5):
+            yield
+            if self._clock() >= deadline:
+                raise ServiceUnavailable("The table is throttled.")
             self._sleep(delay)
-        raise AssertionError("delays never end")
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
 
 
-# Reasons of a cancelled transaction that may be gone a moment later.
-# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
-_PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-
-
-class ConditionFailed(Exception):
-    """The condition of a single write was false; `item` is what it met, if that was asked for."""
+class _ConditionFailed(Exception):
+    """The condition of a write was false; `item` is what it met, if that was asked for."""
 
     def __init__(self, item: Mapping[str, Any]) -> None:
         super().__init__()
         self.item = item
 
 
-class _TransactionCancelled(Exception):
-    def __init__(self, reasons: Iterable[Mapping[str, Any]]) -> None:
-        super().__init__()
-        self.reasons = list(reasons)
+# Keys.
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Raise DynamoDB's errors as those of the domain."""
-    try:
-        yield
-    except ClientError as exc:
-        match exc.response["Error"]["Code"]:
-            case "ConditionalCheckFailedException":
-                raise ConditionFailed(_item_of(exc.response)) from exc
-            case "TransactionCanceledException":
-                raise _TransactionCancelled(exc.response["CancellationReasons"]) from exc
-        raise ServiceUnavailable("The table did not answer.") from exc
-    except BotoCoreError as exc:
-        raise ServiceUnavailable("The table did not answer.") from exc
+def _connection_key(connection_id: str) -> Key:
+    return _values(pk=_row_sk(connection_id), sk=_CONNECTION)
 
 
-def _item_of(response: Any) -> Mapping[str, Any]:
-    """Return the item that a refused write met; botocore's types leave it out."""
-    item: Mapping[str, Any] = response.get("Item", {})
-    return item
+def _row_key(topic: Topic, connection_id: str) -> Key:
+    return _values(pk=topic.key, sk=_row_sk(connection_id))
 
 
-def _connection_key(connection_id: str) -> "Key":
-    return {"pk": {"S": _CONNECTION_PREFIX + connection_id}, "sk": {"S": _CONNECTION}}
+def _row_sk(connection_id: str) -> str:
+    return f"{_CONNECTION}#{connection_id}"
 
 
-def _subscription_key(entity_id: str, connection_id: str) -> "Key":
-    return {
-        "pk": {"S": _ENTITY_PREFIX + entity_id},
-        "sk": {"S": _CONNECTION_PREFIX + connection_id},
-    }
+def _head_key(topic: Topic) -> Key:
+    return _values(pk=topic.key, sk=_HEAD)
+
+
+def _event_key(topic: Topic, cursor: Cursor) -> Key:
+    return _values(pk=topic.key, sk=_event_sk(*cursor))
+
+
+def _event_sk(epoch: str, seq: int) -> str:
+    return f"EVENT#{epoch}#{seq:015}"
+
+
+def _job_key(name: str) -> Key:
+    return _values(pk=f"{_JOB}#{name}", sk=_JOB)
+
+
+# Items.
+
+
+def _topics(item: Mapping[str, Any]) -> frozenset[Topic]:
+    return frozenset(map(Topic.of_key, item.get("topics", {}).get("SS", ())))
+
+
+def _head(item: Mapping[str, Any]) -> Head:
+    return Head(Cursor(item["epoch"]["S"], int(item["seq"]["N"])), int(item["ttl"]["N"]))
+
+
+def _logged(item: Mapping[str, Any]) -> LoggedEvent:
+    _, epoch, seq = item["sk"]["S"].split("#")
+    return LoggedEvent(Cursor(epoch, int(seq)), item["frame"]["S"])
+
+
+def _job(item: Mapping[str, Any], *, mine: bool) -> JobRow:
+    return JobRow(
+        mine=mine,
+        lease=int(item["lease"]["N"]),
+        start=Cursor.parse(item["start"]["S"]),
+        reached=item["reached"]["S"],
+        open=tuple(each["S"] for each in item["open"]["L"]),
+        plan=tuple(each["S"] for each in item["plan"]["L"]),
+        done=item["done"]["BOOL"],
+    )
+
+
+def _names(*expressions: str) -> dict[str, str]:
+    """Return the attributes that expressions name: behind a #, for many are reserved words."""
+    return {f"#{name}": name for text in expressions for name in re.findall(r"#(\w+)", text)}
+
+
+def _values(**values: Any) -> dict[str, Any]:
+    return {name: _value(value) for name, value in values.items()}
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f":{name}": _value(value) for name, value in values.items()}
+
+
+def _value(value: Any) -> dict[str, Any]:
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case set() | frozenset():
+            return {"SS": sorted(value)}
+        case _:
+            return {"L": [{"S": each} for each in value]}

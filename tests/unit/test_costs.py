@@ -1,0 +1,283 @@
+"""What operations cost: requests to DynamoDB, write units and read units, as in the design.
+
+Connection ids have 16 characters, entity ids and event ids 36, frames about 300 bytes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+
+from push.adapters.table import Table
+from push.connection import Connection
+from push.delivery import Delivery, Unresponsive
+from push.errors import Finished
+from push.events import Event
+from push.jobs import Letter
+from push.protocol import Wanted
+from push.subscriptions import Subscriptions, forget, room_for_one, room_for_several
+from push.topics import Cursor, Log, Topic
+from support import events
+from support.dynamodb import DynamoDB, Meter
+from support.exchange import NOW, Clock, FakeExchange
+
+
+class Cost(NamedTuple):
+    requests: int
+    write_units: int
+    read_units: float
+
+
+class Queue:
+    """The delivery queue."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+
+    def send(self, letters: Any, *_: Any) -> None:
+        self.letters += letters
+
+
+class Stack:
+    """The functions on a table that counts."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.dynamodb = DynamoDB()
+        client: Any = self.dynamodb
+        self.table = Table(client, "table", clock=clock, sleep=clock.sleep)
+        self.log = Log(self.table, kept_seconds=604_800, clock=clock)
+        self.exchange = FakeExchange(clock)
+        self.queue = Queue()
+        self.subscriptions = Subscriptions(
+            self.table,
+            max_per_connection=100,
+            side_by_side=lambda call, arguments: [call(each) for each in arguments],
+            clock=clock,
+        )
+        self.numbers = count(1)
+
+    @contextmanager
+    def counted(self) -> Iterator[Callable[[], Cost]]:
+        """Count the requests of a block; what it yields says what they cost."""
+        meter = self.dynamodb.meter = Meter()
+        yield lambda: Cost(meter.requests, meter.write_units, meter.read_units)
+        self.dynamodb.meter = None
+
+    def cost(self, operation: Callable[[], object]) -> Cost:
+        with self.counted() as cost:
+            operation()
+        return cost()
+
+    # What there is.
+
+    def topic(self) -> Topic:
+        return Topic.entity(str(UUID(int=next(self.numbers) << 64)))
+
+    def connection(self) -> Connection:
+        connection_id = f"{next(self.numbers):015}="
+        connection = Connection(connection_id, "203.0.113.7", datetime.fromtimestamp(NOW, UTC))
+        self.table.put_connection(connection)
+        return connection
+
+    def subscriber(self, *topics: Topic) -> Connection:
+        connection = self.connection()
+        self.subscribe(connection, *topics)
+        return connection
+
+    def watched(self, subscribers: int = 1, logged: int = 1) -> Topic:
+        topic = self.topic()
+        for _ in range(subscribers):
+            self.subscriber(topic)
+        self.log.open(topic)
+        for _ in range(logged):
+            self.notify(self.event(topic))
+        return topic
+
+    def event(self, topic: Topic, size: int = 120) -> Event:
+        event_id = str(UUID(int=next(self.numbers)))
+        detail = {"entityId": topic.id, "data": "x" * size}
+        return Event.parse(events.encoded(events.entity_updated(event_id, **detail)))
+
+    # What happens.
+
+    def subscribe(
+        self, connection: Connection, *topics: Topic, since: Cursor | None = None
+    ) -> None:
+        wanted = [Wanted(topic, since) for topic in topics]
+        room = room_for_several(wanted, None) if len(wanted) > 1 else room_for_one()
+        self.subscriptions.subscribe(connection, wanted, room)
+
+    def delivery(self) -> Delivery:
+        return Delivery(
+            self.table,
+            self.log,
+            self.queue,
+            self.queue,
+            self.exchange.window,
+            subscribers_per_delivery=1_000,
+            seconds_left=lambda: 30.0,
+            unresponsive=Unresponsive(self.clock),
+            side_by_side=lambda call, arguments: [call(each) for each in arguments],
+            clock=self.clock,
+            wall_clock=self.clock,
+        )
+
+    def notify(self, event: Event) -> None:
+        """Deliver an event, and the letters that it makes."""
+        self.delivery().notify(event, nullcontext())
+        while self.queue.letters:
+            self.delivery().carry(self.queue.letters.pop(0))
+
+
+@pytest.fixture
+def stack(clock: Clock) -> Stack:
+    return Stack(clock)
+
+
+def test_connect(stack: Stack) -> None:
+    assert stack.cost(stack.connection) == Cost(1, 1, 0)
+
+
+def test_the_first_subscription_of_a_topic_opens_its_log(stack: Stack) -> None:
+    connection, topic = stack.connection(), stack.topic()
+
+    assert stack.cost(lambda: stack.subscribe(connection, topic)) == Cost(3, 5, 1)
+
+
+def test_a_later_subscription_finds_it_open(stack: Stack) -> None:
+    connection, topic = stack.connection(), stack.watched()
+
+    assert stack.cost(lambda: stack.subscribe(connection, topic)) == Cost(2, 4, 1)
+
+
+def test_the_50th_subscription_of_a_connection_costs_for_its_set(stack: Stack) -> None:
+    connection = stack.subscriber(*(stack.topic() for _ in range(49)))
+    topic = stack.watched()
+
+    assert stack.cost(lambda: stack.subscribe(connection, topic)) == Cost(2, 8, 1)
+
+
+def test_ten_subscriptions_at_once(stack: Stack) -> None:
+    connection, topics = stack.connection(), [stack.watched() for _ in range(10)]
+
+    assert stack.cost(lambda: stack.subscribe(connection, *topics)) == Cost(11, 22, 10)
+
+
+@pytest.mark.parametrize(("missed", "read_units"), [(0, 0), (10, 2), (100, 11)])
+def test_what_is_recovered_is_one_read_beside_the_subscription(
+    stack: Stack, missed: int, read_units: int
+) -> None:
+    connection, topic = stack.connection(), stack.watched(logged=missed)
+    head = stack.table.head(topic)
+    assert head
+    since = Cursor(head.cursor.epoch, 0)
+
+    cost = stack.cost(lambda: stack.subscribe(connection, topic, since=since))
+
+    assert cost == Cost(2 + bool(missed), 4, 1 + read_units)
+
+
+def test_history_is_three_reads(stack: Stack) -> None:
+    connection, topic = stack.connection(), stack.watched(logged=10)
+    stack.subscribe(connection, topic)
+    head = stack.table.head(topic)
+    assert head
+    wanted = Wanted(topic, Cursor(head.cursor.epoch, 5))
+
+    cost = stack.cost(
+        lambda: stack.subscriptions.history(connection.connection_id, wanted, room_for_one())
+    )
+
+    assert cost == Cost(3, 0, 3)
+
+
+def test_unsubscribe(stack: Stack) -> None:
+    topic = stack.watched()
+    connection = stack.subscriber(topic)
+
+    cost = stack.cost(lambda: stack.subscriptions.unsubscribe(connection.connection_id, [topic]))
+
+    assert cost == Cost(2, 2, 0)
+
+
+def test_the_list_of_subscriptions_is_one_read(stack: Stack) -> None:
+    connection = stack.subscriber(*(stack.topic() for _ in range(10)))
+
+    cost = stack.cost(lambda: stack.subscriptions.entity_ids(connection.connection_id))
+
+    assert cost == Cost(1, 0, 1)
+
+
+@pytest.mark.parametrize(("topics", "requests"), [(0, 1), (1, 2), (10, 2)])
+def test_a_disconnect_is_one_write_and_one_for_each_topic(
+    stack: Stack, topics: int, requests: int
+) -> None:
+    connection = stack.connection()
+    if topics:
+        stack.subscribe(connection, *(stack.topic() for _ in range(topics)))
+
+    cost = stack.cost(lambda: forget(stack.table, connection.connection_id))
+
+    assert cost == Cost(requests, 1 + topics, 0)
+
+
+def test_an_event_that_nobody_watches_is_one_read_and_no_write(stack: Stack) -> None:
+    event = stack.event(stack.topic())
+
+    assert stack.cost(lambda: stack.notify(event)) == Cost(1, 0, 1)
+
+
+@pytest.mark.parametrize("subscribers", [0, 1, 20])
+def test_a_small_event_is_four_writes(stack: Stack, subscribers: int) -> None:
+    event = stack.event(stack.watched(subscribers))
+
+    assert stack.cost(lambda: stack.notify(event)) == Cost(6, 4, 2)
+
+
+def test_a_large_frame_is_written_once(stack: Stack) -> None:
+    event = stack.event(stack.watched(logged=3), size=9_600)
+
+    assert stack.cost(lambda: stack.notify(event)) == Cost(6, 13, 2)
+
+
+def test_a_second_copy_is_one_write(stack: Stack) -> None:
+    """A condition that fails costs what it read."""
+    event = stack.event(stack.watched())
+    stack.notify(event)
+
+    def again() -> None:
+        with pytest.raises(Finished):
+            stack.notify(event)
+
+    assert stack.cost(again) == Cost(2, 1, 1)
+
+
+def test_ten_events_of_one_topic_cost_ten_times_as_much_as_one(stack: Stack) -> None:
+    """One after another; side by side they would meet in every slot."""
+    topic = stack.watched()
+    ten = [stack.event(topic) for _ in range(10)]
+
+    def notify() -> None:
+        for event in ten:
+            stack.notify(event)
+
+    assert stack.cost(notify) == Cost(60, 40, 20)
+
+
+@pytest.mark.parametrize(
+    ("subscribers", "at_most"), [(1_000, Cost(12, 15, 48)), (10_000, Cost(92, 130, 940))]
+)
+def test_an_event_with_many_subscribers_costs_for_its_notes(
+    stack: Stack, subscribers: int, at_most: Cost
+) -> None:
+    """One for 200 posts, which names those that are in flight; and whom it posts to is read."""
+    event = stack.event(stack.watched(subscribers))
+
+    cost = stack.cost(lambda: stack.notify(event))
+
+    assert all(each <= most for each, most in zip(cost, at_most, strict=True)), cost
