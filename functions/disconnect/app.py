@@ -17,10 +17,10 @@ table = wiring.at_initialization(wiring.table)
 def lambda_handler(connection: Connection, event: RouteEvent) -> Response:
     topics = forget(table(), connection.connection_id)
     count("ConnectionsClosed")
+    # Not the reason: it may be the client's own words.
     logger.info(
         "connection closed",
         status_code=event.disconnect_status_code,
-        reason=event.disconnect_reason,
         subscriptions_removed=topics,
     )
     return {"statusCode": 200}

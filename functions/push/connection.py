@@ -41,7 +41,6 @@ class RouteEvent:
     subprotocols: tuple[str, ...]
     """Those that the client offers, with `$connect`."""
     disconnect_status_code: int | None
-    disconnect_reason: str | None
 
     @classmethod
     def of(cls, event: dict[str, Any]) -> Self:
@@ -65,7 +64,6 @@ class RouteEvent:
             body=event.get("body") or "",
             subprotocols=tuple(name.strip() for line in lines for name in line.split(",")),
             disconnect_status_code=context.get("disconnectStatusCode"),
-            disconnect_reason=context.get("disconnectReason"),
         )
 
 

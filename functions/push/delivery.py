@@ -333,9 +333,18 @@ class Walk:
         # Also if it fails: the next is due a second later.
         self._noted_at, self._settled = self._delivery.clock(), 0
         self._forget()
-        self._hand_on()
-        self._set_aside()
-        self._job.write(reached=self._reached, open=sorted(self._open), done=done)
+        trouble: ServiceUnavailable | None = None
+        try:
+            self._hand_on()
+            self._set_aside()
+        except ServiceUnavailable as unavailable:
+            # Who could not be handed on stays open, and nobody else is repeated.
+            trouble = unavailable
+        self._job.write(
+            reached=self._reached, open=sorted(self._open), done=done and trouble is None
+        )
+        if trouble:
+            raise trouble
 
     def _forget(self) -> None:
         """Forget who is gone; whoever cannot be forgotten is a straggler, and will be met again."""

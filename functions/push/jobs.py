@@ -6,6 +6,7 @@ whoever resumes it goes on there, however membership changed meanwhile. A letter
 job in the delivery queue.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,10 @@ from push.adapters.table import FIRST, LAST, Table
 from push.errors import Busy, EventRejected, Finished, ServiceUnavailable, Superseded
 from push.topics import Cursor, LoggedEvent, Topic
 
+_WORD = re.compile(r"[!-~]{1,256}")
+# Of an entity's id, and what stands before it.
+_MAX_KEY_LENGTH = json_text.MAX_ID_LENGTH + 8
+_MAX_ATTEMPT = 99
 # How long copies of an event are recognized, in seconds: as long as EventBridge tries to hand one
 # over. What is logged lives no shorter.
 JOB_SECONDS = 24 * 3600
@@ -94,31 +99,42 @@ class Letter:
         """
         try:
             fields = json_text.parse(text)
-            ids = fields["ids"]
-            attempt = fields["attempt"]
-            if not isinstance(ids, list) or type(attempt) is not int or not 0 <= attempt <= 99:
-                raise TypeError
-            return cls(
-                event_id=_text(fields["eventId"]),
-                topic=Topic.of_key(_text(fields["topic"], 300)),
+            letter = cls(
+                event_id=_id(fields["eventId"]),
+                topic=Topic.of_key(_id(fields["topic"], _MAX_KEY_LENGTH)),
                 event=LoggedEvent(Cursor.parse(fields["cursor"]), json_text.members(text)["frame"]),
-                name=_text(fields["name"]),
-                after=_text(fields["after"], at_least=0),
-                upto=_text(fields["upto"]),
-                ids=tuple(_text(id_) for id_ in ids),
-                attempt=attempt,
+                name=_word(fields["name"]),
+                after=fields["after"] and _word(fields["after"]),
+                upto=_word(fields["upto"]),
+                ids=tuple(map(_word, fields["ids"])),
+                attempt=fields["attempt"],
             )
+            if not (
+                isinstance(fields["frame"], dict)
+                and letter.event.cursor.seq > 0
+                and letter.after < letter.upto
+                and sorted(set(letter.ids)) == fields["ids"]
+                and type(letter.attempt) is int
+                and 0 <= letter.attempt <= _MAX_ATTEMPT
+            ):
+                raise ValueError
         except (ValueError, TypeError, KeyError) as exc:
             # Not its words: they may hold what somebody sent.
             raise EventRejected("InvalidDelivery", f"Not a letter: {type(exc).__name__}.") from exc
+        return letter
 
 
-def _text(value: object, at_most: int = json_text.MAX_ID_LENGTH, *, at_least: int = 1) -> str:
-    if value == "" and not at_least:
-        return ""
+def _id(value: object, at_most: int = json_text.MAX_ID_LENGTH) -> str:
     if json_text.id_problem(value, "", at_most):
         raise ValueError
     return str(value)
+
+
+def _word(value: object) -> str:
+    """Return a connection id, or the name of a job: so long that it fits into a key."""
+    if not isinstance(value, str) or not _WORD.fullmatch(value):
+        raise ValueError
+    return value
 
 
 class Changes(TypedDict, total=False):

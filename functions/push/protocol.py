@@ -26,6 +26,8 @@ MAX_MESSAGE_BYTES = 128 * 1024
 # One less than the items of a DynamoDB transaction: the connection is the other one.
 MAX_ENTITIES = 99
 MAX_REQUEST_ID_LENGTH = 128
+# As much as a usable id can take. So many refusals as a request can hold fit into a reply.
+_MAX_ECHO_BYTES = 4 * json_text.MAX_ID_LENGTH + 2
 # The actions that have a route of their own; every other frame meets `$default`.
 ACTIONS = frozenset({"subscribe", "history", "unsubscribe", "subscriptions", "ping"})
 
@@ -47,8 +49,10 @@ class Refused:
     def members(self) -> dict[str, str]:
         members = _texts({"code": self.rejection.code, "message": str(self.rejection)})
         if isinstance(self.entity_id, str) and len(self.entity_id) <= json_text.MAX_ID_LENGTH:
-            # Whatever it is, the client knows it again.
-            members = _texts({"entityId": self.entity_id}) | members
+            echo = json_text.encode(self.entity_id)
+            # The client knows it again; if it is too long, by its place in the list.
+            if len(echo.encode()) <= _MAX_ECHO_BYTES:
+                members = {"entityId": echo} | members
         return members
 
 

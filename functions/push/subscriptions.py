@@ -49,6 +49,9 @@ class Subscriptions:
             TooManySubscriptions: it would hold more than it may.
         """
         topics = [topic for topic, _ in wanted]
+        if not topics:
+            # All were refused for their own sake, and DynamoDB takes no empty set.
+            return []
         self._add(connection, frozenset(topics))
         heads = self._side_by_side(self._log.open, topics)
         return [

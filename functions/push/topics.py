@@ -187,9 +187,9 @@ class Log:
             filled = self._table.fill_slot(event.topic, event.id, logged, ttl)
             # Also where the slot is another's, who died before moving the head.
             now = self._table.move_head(event.topic, clear)
-            if filled:
-                # Whoever moved the head there moved it over this slot; or it is gone.
-                return logged if now else None
+            if filled and now and now.cursor.epoch == clear.epoch:
+                # Whoever moved the head there moved it over this slot.
+                return logged
         return None
 
     def recover(self, topic: Topic, head: Head, since: Since, room: Room) -> Recovery:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, NamedTuple
+from time import sleep
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import pytest
 
 from push.adapters.table import Table
+from push.batches import Batch, Posting
 from push.connection import Connection
 from push.delivery import Delivery, Unresponsive
 from push.errors import Finished
@@ -257,16 +259,37 @@ def test_a_second_copy_is_one_write(stack: Stack) -> None:
     assert stack.cost(again) == Cost(2, 1, 1)
 
 
-def test_ten_events_of_one_topic_cost_ten_times_as_much_as_one(stack: Stack) -> None:
-    """One after another; side by side they would meet in every slot."""
+def test_ten_events_of_one_topic_in_one_batch_cost_ten_times_as_much_as_one(stack: Stack) -> None:
+    """They take turns, in threads of their own; else they would meet in every slot."""
     topic = stack.watched()
-    ten = [stack.event(topic) for _ in range(10)]
+    ten = {event.id: event for event in (stack.event(topic) for _ in range(10))}
+    unused: Any = None
+    batch = Batch(
+        Posting(
+            table=stack.table,
+            log=stack.log,
+            log_unwatched=False,
+            subscribers_per_delivery=1_000,
+            exchange=cast(Any, FakeExchange(threads=10)),
+            letters=unused,
+            dead_letters=unused,
+            receipts=unused,
+            unresponsive=Unresponsive(),
+        ),
+        lambda: 30.0,
+    )
 
-    def notify() -> None:
-        for event in ten:
-            stack.notify(event)
+    def notify(body: str, batch: Batch) -> None:
+        batch.delivery.notify(ten[body], batch.turn(topic))
 
-    assert stack.cost(notify) == Cost(60, 40, 20)
+    # So that each has begun before one is through.
+    stack.dynamodb.before = lambda *_: sleep(0.001)
+
+    cost = stack.cost(
+        lambda: batch.handle([{"messageId": each, "body": each} for each in ten], notify)
+    )
+
+    assert cost == Cost(60, 40, 20)
 
 
 @pytest.mark.parametrize(

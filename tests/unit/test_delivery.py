@@ -391,6 +391,23 @@ def test_a_claim_whose_answer_was_lost_succeeds(
     assert stack.received() == Counter(["a="])
 
 
+def test_a_letter_for_a_whole_topic_leaves_the_event_the_number_that_it_has(stack: Stack) -> None:
+    """Its copy takes the job over, from a courier that died."""
+    stack.subscribe("a=")
+    letter = stack.letter()
+    stack.exchange.before = die
+    with pytest.raises(Killed):
+        stack.carry(letter)
+    stack.exchange.before = lambda: None
+    stack.clock.now += SECONDS + 2
+    stack.notify()
+
+    assert stack.exchange.frames("a=") == [letter.event.frame]
+    head = stack.table.head(TOPIC)
+    assert head
+    assert head.cursor == letter.event.cursor
+
+
 # Deaths: whoever resumes goes on where the last note was.
 
 
@@ -1259,3 +1276,24 @@ def test_closed_clients_are_counted(stack: Stack, monkeypatch: pytest.MonkeyPatc
     stack.carry(replace(stack.letter(), name="last", ids=("slow=",), attempt=10))
 
     assert counted["ClientsClosed"] == 1
+
+
+def test_a_last_note_whose_letter_is_refused_repeats_nothing(stack: Stack) -> None:
+    stack.subscribe(*ids(10))
+    stack.exchange.tell("00003=", Result.THROTTLED)
+    refusals = iter([True])
+    stack.letters.refuse = lambda letter: next(refusals, False)
+
+    stack.deliver_all()
+
+    assert stack.received() == Counter(ids(10))
+
+
+def test_a_last_note_whose_dead_letter_is_refused_repeats_nothing(stack: Stack) -> None:
+    stack.subscribe(*ids(10))
+    stack.exchange.always("00003=", Result.REFUSED)
+    stack.dead_letters.refuse = 1
+
+    stack.deliver_all()
+
+    assert stack.received() == Counter(set(ids(10)) - {"00003="})

@@ -44,14 +44,24 @@ def test_the_letter_in_the_events_is_one_for_a_straggler_as_it_is_written() -> N
     assert json.loads(letter.event.frame)["cursor"] == str(letter.event.cursor)
 
 
-@given(event_id=ids, entity_id=ids, after=ids, upto=ids, more=st.lists(ids), seq=st.integers(1, 9))
+words = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7D), min_size=1, max_size=20)
+
+
+@given(
+    event_id=ids,
+    entity_id=ids,
+    ends=st.sets(words, min_size=2, max_size=2),
+    more=st.sets(words, min_size=1),
+    seq=st.integers(1, 9),
+)
 def test_a_letter_is_read_as_it_was_written(
-    event_id: str, entity_id: str, after: str, upto: str, more: list[str], seq: int
+    event_id: str, entity_id: str, ends: set[str], more: set[str], seq: int
 ) -> None:
     event = LoggedEvent(Cursor("5f0c2a9be41d", seq), FRAME)
     whole = Letter(event_id, Topic.entity(entity_id), event, "whole")
 
-    for letter in (whole, whole.range(after, upto), whole.for_stragglers(more, 3)):
+    after, upto = sorted(ends)
+    for letter in (whole, whole.range(after, upto), whole.for_stragglers(sorted(more), 3)):
         assert Letter.parse(letter.encode()) == letter
 
 
@@ -97,6 +107,15 @@ def test_the_topic_is_the_one_it_was(entity_id: str) -> None:
         changed(cursor="7"),
         changed(cursor=7),
         changed(cursor="5f0c2a9be41d--1"),
+        changed(cursor="5f0c2a9be41d-0"),
+        changed(after="b=", upto="a="),
+        changed(after="a=", upto="a="),
+        changed(after=[]),
+        changed(ids=["a=", "a="]),
+        changed(ids=["b=", "a="]),
+        changed(ids=["\U0001f600"]),
+        changed(name="\U0001f600"),
+        changed(frame=[]),
         changed(name=""),
         changed(name="x" * 257),
         changed(after=None),

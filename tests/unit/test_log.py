@@ -509,3 +509,16 @@ def delete(dynamodb: Any, sk: str) -> None:
     """Delete an item of the topic, as TTL does."""
     key = {"pk": {"S": TOPIC.key}, "sk": {"S": sk}}
     dynamodb.delete_item(TableName="connections", Key=key)
+
+
+def test_a_log_that_began_anew_meanwhile_gives_its_own_number(
+    log: Log, table: Table, dynamodb: Any
+) -> None:
+    stale = log.open(TOPIC)
+    delete(dynamodb, "HEAD")
+    fresh = log.open(TOPIC)
+
+    logged = log.append(event("1"), stale, stale.cursor)
+
+    assert logged
+    assert logged.cursor == Cursor(fresh.cursor.epoch, 1)

@@ -500,6 +500,20 @@ def test_parts_that_are_refused_for_their_own_sake_do_not_keep_the_others_from_i
 
 
 @pytest.mark.usefixtures("connected")
+def test_a_request_of_which_every_part_is_refused_is_answered_all_the_same(
+    send: Send, rows: Rows
+) -> None:
+    unchanged = rows()
+
+    reply = send("subscribe", {"entities": [{"entityId": ""}, {"entityId": "a", "since": "x"}]})
+
+    assert reply["type"] == "Subscribed"
+    codes = [part["code"] for part in reply["entities"]]
+    assert codes == ["InvalidEntityId", "InvalidSince"]
+    assert rows() == unchanged
+
+
+@pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("wanted", [2, 3, 4])
 def test_several_entities_are_all_subscribed_to_or_none(
     send: Send, rows: Rows, wanted: int
@@ -1127,3 +1141,36 @@ def published(capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
         for metric in directive["Metrics"]
     ]
     return {name: sum(sum(blob.get(name, [])) for blob in blobs) for name in names}
+
+
+@pytest.mark.usefixtures("connected", "many")
+def test_as_many_refusals_as_a_request_holds_fit_into_a_reply(send: Send) -> None:
+    """An id with half a surrogate pair can only be echoed in escapes, three times as long."""
+    unusable = [f"{number:02}" + "\U0001f600" * 253 + "\ud800" for number in range(98)]
+    entities = [{"entityId": "ok"}, *({"entityId": entity_id} for entity_id in unusable)]
+    body = json.dumps({"entities": entities}, ensure_ascii=False).replace("\ud800", "\\ud800")
+
+    reply = send("subscribe", body)
+
+    assert len(json.dumps(reply, ensure_ascii=False).encode(errors="replace")) <= 128 * 1024
+    assert [part.get("code") for part in reply["entities"]] == [None] + ["InvalidEntityId"] * 98
+
+
+def test_the_reason_of_a_client_that_leaves_is_not_logged(
+    context: Any, dynamodb: Any, logs: StringIO
+) -> None:
+    event = events.load("disconnect")
+    event["requestContext"]["disconnectReason"] = "secret"
+
+    disconnect.app.lambda_handler(event, context)
+
+    assert "secret" not in logs.getvalue()
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_late_copy_of_connect_keeps_the_topics(context: Any, send: Send) -> None:
+    send("subscribe", {"entityId": "a"})
+
+    connect.app.lambda_handler(events.load("connect"), context)
+
+    assert send("subscriptions", {})["entityIds"] == ["a"]

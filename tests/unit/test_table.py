@@ -1,6 +1,6 @@
 """The table's adapter on moto: what each method does, and where DynamoDB is in the way."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -546,7 +546,20 @@ def test_only_the_owner_writes_into_a_job_and_only_what_is_said(
 # Keys.
 
 
-def test_the_longest_ids_make_keys_that_dynamodb_takes(table: Table, clock: Clock) -> None:
+def keys_in(parameters: Any) -> Iterator[tuple[str, str]]:
+    """Yield every key that a request names, however deep."""
+    if isinstance(parameters, dict):
+        if "pk" in parameters and "sk" in parameters:
+            yield parameters["pk"]["S"], parameters["sk"]["S"]
+        parameters = list(parameters.values())
+    if isinstance(parameters, list):
+        for each in parameters:
+            yield from keys_in(each)
+
+
+def test_the_longest_ids_make_keys_that_dynamodb_takes(
+    table: Table, clock: Clock, requests: list[tuple[str, dict[str, Any]]]
+) -> None:
     """2,048 bytes of a partition key, 1,024 of a sort key."""
     topic = Topic.entity(LONGEST)
     connected(table)
@@ -561,6 +574,10 @@ def test_the_longest_ids_make_keys_that_dynamodb_takes(table: Table, clock: Cloc
     for name in ("whole", f"({'x' * 64},{'y' * 64}]", "stragglers-" + "f" * 32):
         assert claim(table, clock, key=f"{LONGEST}#{name}").mine
     assert forget(table, "c1=") == 1
+    keys = list(keys_in([parameters for _, parameters in requests]))
+    assert len(keys) > 10
+    assert max(len(pk.encode()) for pk, _ in keys) <= 2_048
+    assert max(len(sk.encode()) for _, sk in keys) <= 1_024
 
 
 @pytest.mark.parametrize("entity_id", ["a#b", "CONNECTION", "HEAD", "#", "JOB#1#whole"])

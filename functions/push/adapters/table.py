@@ -14,6 +14,7 @@ then not known.
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,14 +101,25 @@ class Table:
     # Connections and subscriptions.
 
     def put_connection(self, connection: Connection) -> None:
-        """Write the connection item; its set of topics comes with the first subscription."""
-        item = _values(
+        """Write the connection item; its set of topics comes with the first subscription.
+
+        Once: a try that the SDK gave up may be carried out late, and must not empty the set.
+        """
+        item = _connection_key(connection.connection_id) | _values(
             connectionId=connection.connection_id,
             ipAddress=connection.ip_address,
             connectedAt=iso_8601(connection.connected_at),
             ttl=connection.ttl_seconds,
         )
-        self._write("put_item", Item=_connection_key(connection.connection_id) | item)
+        condition = "attribute_not_exists(#pk)"
+        names = _names(condition)
+        with suppress(_ConditionFailed):
+            self._write(
+                "put_item",
+                Item=item,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+            )
 
     def delete_connection(self, connection_id: str) -> frozenset[Topic]:
         """Delete the connection item; return the topics of its set."""
@@ -187,10 +199,8 @@ class Table:
             "attribute_exists(#pk)",
             topics={topic.key for topic in topics},
         )
-        try:
+        with suppress(_ConditionFailed):
             self._write("update_item", Key=_connection_key(connection_id), **update)
-        except _ConditionFailed:
-            return
 
     def delete_subscriptions(self, connection_id: str, topics: Iterable[Topic]) -> None:
         """Delete the rows of a connection in some topics, as many requests as that takes."""
