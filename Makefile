@@ -61,24 +61,21 @@ TARGET ?= gateway
 conformance: test-environments ## check the local gateway; TARGET=emulator or wss://... checks another
 	.venv/bin/pytest tests/conformance --target $(TARGET)
 
+# What `make bench` runs, one after another; QUICK=--quick shows in a minute that everything runs.
+BENCHMARKS = posting notifier cold_start units
+
 .PHONY: bench
-bench: test-environments ## compare the posting engine with boto3 and others: CPU, speed, memory, dollars
-	PYTHONPATH=functions .venv/bin/python -m benchmarks.posting
+bench: test-environments ## measure posts, the notifier, cold starts, and what operations cost
+	@for benchmark in $(BENCHMARKS); do \
+		echo "== $$benchmark"; \
+		PYTHONPATH=functions:tests .venv/bin/python -m benchmarks.$$benchmark $(QUICK) || exit 1; \
+	done
 
 SUBSCRIBERS ?= 1000
 
 .PHONY: fanout
 fanout: test-environments ## publish to many clients of a local stack and count (SUBSCRIBERS, FAULTS)
 	.venv/bin/python -m benchmarks.fanout --subscribers $(SUBSCRIBERS) --faults "$(FAULTS)"
-
-COURIERS ?= 5
-NOTIFIERS ?= 5
-RATE ?= 8000
-
-.PHONY: simulate
-simulate: test-environments ## simulate fan-outs: time and price (COURIERS, NOTIFIERS, RATE)
-	PYTHONPATH=functions .venv/bin/python -m benchmarks.simulate \
-		--couriers $(COURIERS) --notifiers $(NOTIFIERS) --posts-per-second $(RATE)
 
 .PHONY: bench-gateway
 bench-gateway: test-environments ## measure the local gateway

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator
 import botocore.session
 from botocore.exceptions import NoCredentialsError
 
-from push.adapters.posting.endpoint import Endpoint, tls_context
-from push.adapters.posting.response import parse
-from push.adapters.posting.signer import PostRequests, Signer
-from push.adapters.posting.verdict import outcome_of
-from push.posting import Outcome, Result
+from management_api import Outcome, Request, Result
+from management_api.endpoint import Endpoint, tls_context
+from management_api.outcome import verdict
+from management_api.response import parse
+from management_api.signer import Signer
 
 
 class AsyncioPoster:
-    """A `push.posting.Poster` that keeps its event loop and connections between posts."""
+    """`run` of `management_api.ManagementApi`; loop and connections are kept between runs."""
 
     def __init__(self, endpoint: str, connections: int = 256) -> None:
         session = botocore.session.get_session()
@@ -34,33 +34,33 @@ class AsyncioPoster:
         self._loop = asyncio.new_event_loop()
         self._lanes = [_Lane() for _ in range(connections)]
 
-    def post(self, payload: bytes, connection_ids: Iterable[str]) -> Iterator[Outcome]:
-        fan_out = _FanOut(PostRequests(self._signer, payload), iter(connection_ids), self._loop)
-        self._loop.create_task(self._start(fan_out))
-        while not fan_out.finished:
+    def run(self, requests: Iterable[Request]) -> Iterator[Outcome]:
+        run = _Run(self._signer, iter(requests), self._loop)
+        self._loop.create_task(self._start(run))
+        while not run.finished:
             # Runs until a response calls `stop`.
             self._loop.run_forever()
-            done, fan_out.done = fan_out.done, []
+            done, run.done = run.done, []
             yield from done
 
-    async def _start(self, fan_out: "_FanOut") -> None:
+    async def _start(self, run: "_Run") -> None:
         endpoint = self._endpoint
         for lane in self._lanes:
             if lane.transport is None or lane.transport.is_closing():
                 await self._loop.create_connection(
                     lambda lane=lane: lane, endpoint.host, endpoint.port, ssl=self._context
                 )
-            lane.next_post(fan_out)
-        fan_out.started = True
+            lane.next_request(run)
+        run.started = True
         self._loop.stop()
 
 
-class _FanOut:
+class _Run:
     def __init__(
-        self, requests: PostRequests, ids: Iterator[str], loop: asyncio.AbstractEventLoop
+        self, signer: Signer, requests: Iterator[Request], loop: asyncio.AbstractEventLoop
     ) -> None:
+        self.signer = signer
         self.requests = requests
-        self.ids = ids
         self.loop = loop
         self.done: list[Outcome] = []
         self.under_way = 0
@@ -75,34 +75,34 @@ class _Lane(asyncio.Protocol):
     """One connection: each response makes it send the next request."""
 
     transport: asyncio.Transport | None = None
-    _fan_out: _FanOut
-    _connection_id = ""
+    _run: _Run
+    _request: Request | None = None
     _received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
             self.transport = transport
 
-    def next_post(self, fan_out: _FanOut) -> None:
-        self._fan_out = fan_out
-        self._connection_id = next(fan_out.ids, "")
-        if self._connection_id and self.transport:
-            fan_out.under_way += 1
-            self.transport.write(fan_out.requests.to(self._connection_id))
+    def next_request(self, run: _Run) -> None:
+        self._run = run
+        self._request = next(run.requests, None)
+        if self._request and self.transport:
+            run.under_way += 1
+            self.transport.write(run.signer.signed(self._request))
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         if response := parse(self._received):
             self._received = b""
-            self._finish(outcome_of(self._connection_id, response))
-            self.next_post(self._fan_out)
+            self._finish(*verdict(response))
+            self.next_request(self._run)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._connection_id:
-            self._finish(Outcome(self._connection_id, Result.FAILED, str(exc)))
+        self._finish(Result.FAILED, str(exc))
 
-    def _finish(self, outcome: Outcome) -> None:
-        self._connection_id = ""
-        self._fan_out.under_way -= 1
-        self._fan_out.done.append(outcome)
-        self._fan_out.loop.stop()
+    def _finish(self, result: Result, reason: str) -> None:
+        if self._request:
+            self._run.under_way -= 1
+            self._run.done.append(Outcome(self._request, result, reason))
+            self._run.loop.stop()
+            self._request = None

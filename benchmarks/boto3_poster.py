@@ -8,7 +8,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from push.posting import Outcome, Result
+from management_api import Outcome, Request, Result
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
@@ -18,7 +18,7 @@ _THREADS = 32
 
 
 class Boto3Poster:
-    """A `push.posting.Poster` on boto3 and threads.
+    """`run` of `management_api.ManagementApi`, on boto3 and threads.
 
     429, 5xx and timeouts are retried by the client, with growing delays and jitter.
     """
@@ -37,21 +37,26 @@ class Boto3Poster:
         )
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="post")
 
-    def post(self, payload: bytes, connection_ids: Iterable[str]) -> Iterator[Outcome]:
-        """Post `payload` to each id; at most 64 posts wait, however many ids there are."""
+    def run(self, requests: Iterable[Request]) -> Iterator[Outcome]:
+        """Send each request; at most 64 wait, however many there are."""
         pending: set[Future[Outcome]] = set()
-        for connection_id in connection_ids:
+        for request in requests:
             if len(pending) >= 2 * _THREADS:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-            pending.add(self._threads.submit(self._post_one, payload, connection_id))
+            pending.add(self._threads.submit(self._send, request))
         yield from (future.result() for future in wait(pending).done)
 
-    def _post_one(self, payload: bytes, connection_id: str) -> Outcome:
+    def _send(self, request: Request) -> Outcome:
         try:
-            self._api.post_to_connection(ConnectionId=connection_id, Data=payload)
+            if request.payload is None:
+                self._api.delete_connection(ConnectionId=request.connection_id)
+            else:
+                self._api.post_to_connection(
+                    ConnectionId=request.connection_id, Data=request.payload.body
+                )
         except self._api.exceptions.GoneException:
-            return Outcome(connection_id, Result.GONE)
+            return Outcome(request, Result.GONE)
         except (ClientError, BotoCoreError) as exc:
-            return Outcome(connection_id, Result.FAILED, str(exc))
-        return Outcome(connection_id, Result.DELIVERED)
+            return Outcome(request, Result.FAILED, str(exc))
+        return Outcome(request, Result.OK)

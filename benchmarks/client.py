@@ -6,13 +6,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
-from push.posting import Poster, Result
+from management_api import Outcome, Payload, Request, Result
 
 # About the size of a frame.
-_PAYLOAD = json.dumps(
+_BODY = json.dumps(
     {
         "type": "Entity Updated",
         "entityId": "order-4711",
@@ -24,13 +25,19 @@ _PAYLOAD = json.dumps(
 ).encode()
 
 
+class Poster(Protocol):
+    """A way of posting: sends each request once, and yields one outcome for each."""
+
+    def run(self, requests: Iterable[Request]) -> Iterator[Outcome]: ...
+
+
 def poster(way: str, endpoint: str) -> Poster:
     """Return a poster; its imports are part of no other way's memory."""
     match way:
         case "engine":
-            from push.adapters.posting import PostingEngine  # noqa: PLC0415
+            from management_api import ManagementApi  # noqa: PLC0415
 
-            return PostingEngine(endpoint)
+            return ManagementApi(endpoint)
         case "asyncio":
             from benchmarks.asyncio_poster import AsyncioPoster  # noqa: PLC0415
 
@@ -42,10 +49,11 @@ def poster(way: str, endpoint: str) -> Poster:
     raise ValueError(way)
 
 
-def connection_ids(count: int) -> Iterator[str]:
-    """Yield ids that look like those of API Gateway."""
+def posts(count: int) -> Iterator[Request]:
+    """Yield posts of one payload to connection ids that look like those of API Gateway."""
+    payload = Payload(_BODY)
     for number in range(count):
-        yield f"L0SM{number:08x}IhQ="
+        yield Request.post(f"L0SM{number:08x}IhQ=", payload)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -74,12 +82,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     measured = poster(arguments.way, arguments.endpoint)
-    for _ in measured.post(_PAYLOAD, connection_ids(arguments.warm_up)):
+    for _ in measured.run(posts(arguments.warm_up)):
         pass
     sink, cpu, start = cpu_seconds(arguments.sink_pid), time.process_time(), time.perf_counter()
     delivered = 0
-    for outcome in measured.post(_PAYLOAD, connection_ids(arguments.posts)):
-        delivered += outcome.result is Result.DELIVERED
+    for outcome in measured.run(posts(arguments.posts)):
+        delivered += outcome.result is Result.OK
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     sink = cpu_seconds(arguments.sink_pid) - sink
     if delivered != arguments.posts:

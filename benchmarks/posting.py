@@ -6,21 +6,18 @@ their medians.
 """
 
 import argparse
-import json
-import os
-import platform
 import shutil
-import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from benchmarks.certificate import write_certificate
+from benchmarks.machine import cores, facts, measured, say, server, stay_on, table
 from benchmarks.prices import (
     MILLION,
     QUOTA_POSTS_PER_SECOND,
@@ -28,7 +25,6 @@ from benchmarks.prices import (
     lambda_dollars_per_million,
 )
 
-_ROOT = Path(__file__).parent.parent
 _NODE = Path(__file__).parent / "node"
 _SERVICE_MS = 10
 # Above this share of its core, the sink slows down what it measures.
@@ -80,29 +76,9 @@ def running_sink(folder: Path, core: int | None) -> Iterator[Sink]:
     """Run the sink in a process of its own, on `core` if the machine lets us choose."""
     certificate = folder / "sink.pem"
     write_certificate(certificate)
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "benchmarks.sink",
-            "--service-ms", str(_SERVICE_MS), "--certificate", str(certificate),
-        ],
-        cwd=_ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        if core is not None:
-            os.sched_setaffinity(process.pid, {core})
-        port = process.stdout.readline().strip() if process.stdout else ""
-        yield Sink(f"https://127.0.0.1:{port}/v1", process.pid, certificate)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def cores() -> tuple[int | None, int | None]:
-    """Return the cores of client and sink; `None` where they cannot be told apart."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None, None
-    usable = sorted(os.sched_getaffinity(0))
-    return (usable[0], usable[1]) if len(usable) > 1 else (None, None)
+    options = ("--service-ms", str(_SERVICE_MS), "--certificate", str(certificate))
+    with server("sink", *options, core=core) as sink:
+        yield Sink(f"https://127.0.0.1:{sink.port}/v1", sink.pid, certificate)
 
 
 def run(way: Way, sink: Sink, posts: int, warm_up: int) -> Run:
@@ -115,26 +91,14 @@ def run(way: Way, sink: Sink, posts: int, warm_up: int) -> Run:
             "--posts", str(posts), "--warm-up", str(warm_up), "--sink-pid", str(sink.pid),
         ]  # fmt: skip
     environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "functions")]),
         "AWS_CA_BUNDLE": str(sink.certificate),
         "NODE_EXTRA_CA_CERTS": str(sink.certificate),
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        # As long as those that Lambda hands out.
-        "AWS_SESSION_TOKEN": "t" * 900,
-        "AWS_EC2_METADATA_DISABLED": "true",
         "NODE_NO_WARNINGS": "1",
     }
-    output = subprocess.run(
-        command, cwd=_ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    return Run(**json.loads(output))
+    return Run(**measured(command, environment))
 
 
-def node_is_ready(say: Callable[[str], None]) -> bool:
+def node_is_ready() -> bool:
     """Install what the Node way needs; say why if it has to be left out."""
     npm = shutil.which("npm")
     if not (npm and shutil.which("node")):
@@ -164,9 +128,7 @@ class Result:
         return (self.many_mb - self.few_mb) * 1024 * 1024 / (self.way.many - _FEW)
 
 
-def measure(
-    ways: Sequence[Way], sink: Sink, rounds: int, say: Callable[[str], None]
-) -> list[Result]:
+def measure(ways: Sequence[Way], sink: Sink, rounds: int) -> list[Result]:
     """Run all ways in turn, `rounds` times, then once each for memory with few and many ids."""
     runs: dict[Way, list[Run]] = {way: [] for way in ways}
     for number in range(rounds):
@@ -191,26 +153,6 @@ def median(runs: Sequence[Run]) -> Run:
     )
 
 
-def processor() -> str:
-    """Return the model of the processor, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def facts(pinned: bool) -> str:
-    where = "client and sink on a core each" if pinned else "client and sink share all cores"
-    return (
-        f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
-        f"{platform.system()} {platform.release()}; Python {platform.python_version()}, "
-        f"{ssl.OPENSSL_VERSION}\n"
-        f"TLS 1.3, keep-alive, {_SERVICE_MS} ms service time; {where}"
-    )
-
-
 def report(results: Sequence[Result]) -> str:
     """Return the table."""
     baseline = next(result.steady.cpu_ms for result in results if result.way.name == "boto3")
@@ -232,14 +174,7 @@ def report(results: Sequence[Result]) -> str:
         )
         for result in results
     ]
-    widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [columns, tuple("-" * width for width in widths), *rows]
-    ]
+    lines = [table(columns, rows)]
     busiest = max(result.steady.sink_share for result in results)
     lines += [
         "",
@@ -258,7 +193,7 @@ def _costs() -> str:
         f"measured posts/s,\nat most {QUOTA_POSTS_PER_SECOND:,}, the account's default quota "
         f"({MILLION // QUOTA_POSTS_PER_SECOND} s). To it come, whoever posts: API Gateway "
         f"${services.api_gateway:.2f}\n(frames of up to 32 KB), SQS ${services.sqs:.4f} "
-        f"(chunks of 1,000 ids), DynamoDB ${services.dynamodb:.4f} (reading subscribers).\n"
+        f"(ranges of 1,000 ids), DynamoDB ${services.dynamodb:.4f} (reading and noting them).\n"
         f"Prices of us-east-1, without free tiers and connection minutes: benchmarks/prices.py."
     )
 
@@ -270,24 +205,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-node", action="store_true", help="leave Node out")
     options = parser.parse_args(arguments)
 
-    def say(text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-
     ways = WAYS
     if options.quick:
         ways, options.rounds = _QUICK_WAYS, 1
-    elif options.no_node or not node_is_ready(say):
+    elif options.no_node or not node_is_ready():
         ways = [way for way in WAYS if way.name != "node"]
     client_core, sink_core = cores()
-    if client_core is not None:
-        # Inherited by what is measured.
-        os.sched_setaffinity(0, {client_core})
+    stay_on(client_core)
     with (
         tempfile.TemporaryDirectory() as folder,
         running_sink(Path(folder), sink_core) as sink,
     ):
-        results = measure(ways, sink, options.rounds, say)
-    sys.stdout.write(f"{facts(pinned=client_core is not None)}\n\n{report(results)}\n")
+        results = measure(ways, sink, options.rounds)
+    where = "a core each" if client_core is not None else "the same cores"
+    print(
+        f"{facts()}\nTLS 1.3, keep-alive, {_SERVICE_MS} ms service time; client and sink on {where}"
+        f"\n\n{report(results)}"
+    )
 
 
 if __name__ == "__main__":

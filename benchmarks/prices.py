@@ -15,6 +15,7 @@ LAMBDA_GB_SECOND = {"arm64": 0.0000133334, "x86_64": 0.0000166667}
 WEBSOCKET_MESSAGE_OF_32_KB = 1.00e-6
 SQS_REQUEST = 0.40e-6
 DYNAMODB_READ_UNIT = 0.125e-6
+DYNAMODB_WRITE_UNIT = 0.625e-6
 
 # With 1,769 MB a function has the equivalent of one processor.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
@@ -25,9 +26,10 @@ QUOTA_POSTS_PER_SECOND = 10_000
 MILLION = 1_000_000
 # A strongly consistent read unit is 4 KB of items; a subscription is some 150 bytes.
 _SUBSCRIPTIONS_PER_READ_UNIT = 4096 / 150
-# Each chunk of ids is sent, received and deleted.
-_IDS_PER_CHUNK = 1000
-_SQS_REQUESTS_PER_CHUNK = 3
+# Each range of ids is sent, received and deleted, and its walk noted: see benchmarks/units.py.
+_IDS_PER_RANGE = 1000
+_SQS_REQUESTS_PER_RANGE = 3
+_WRITE_UNITS_PER_RANGE = 12
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,11 @@ class ServicePrices:
     """The parts of the price that do not depend on who posts."""
 
     api_gateway: float = MILLION * WEBSOCKET_MESSAGE_OF_32_KB
-    sqs: float = MILLION / _IDS_PER_CHUNK * _SQS_REQUESTS_PER_CHUNK * SQS_REQUEST
-    dynamodb: float = MILLION / _SUBSCRIPTIONS_PER_READ_UNIT * DYNAMODB_READ_UNIT
+    sqs: float = MILLION / _IDS_PER_RANGE * _SQS_REQUESTS_PER_RANGE * SQS_REQUEST
+    dynamodb: float = (
+        MILLION / _SUBSCRIPTIONS_PER_READ_UNIT * DYNAMODB_READ_UNIT
+        + MILLION / _IDS_PER_RANGE * _WRITE_UNITS_PER_RANGE * DYNAMODB_WRITE_UNIT
+    )
 
 
 def lambda_dollars_per_million(posts_per_second: float, architecture: str) -> float:

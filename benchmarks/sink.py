@@ -3,6 +3,9 @@
 It is one thread over non-blocking sockets. It reads a request only as far as it must to find the
 next one, and keeps answers that are due in one queue: all wait equally long, so the queue is in
 order. An answer looks like one of API Gateway.
+
+Some connections can be told apart by how their ids begin: posts to them are refused at once, as if
+the client's buffer were full, or never answered.
 """
 
 import argparse
@@ -25,6 +28,17 @@ _ANSWER = (
     b"x-amz-apigw-id: AbCdEfGhIjKlMnO=\r\n"
     b"\r\n"
 )
+_TOO_MANY_REQUESTS = (
+    b"HTTP/1.1 429 Too Many Requests\r\n"
+    b"Date: Tue, 24 Nov 2026 10:00:00 GMT\r\n"
+    b"Content-Type: application/json\r\n"
+    b"Content-Length: 31\r\n"
+    b"Connection: keep-alive\r\n"
+    b"x-amzn-RequestId: 7b1c2d3e-0000-4000-8000-000000000000\r\n"
+    b"x-amzn-ErrorType: LimitExceededException\r\n"
+    b"\r\n"
+    b'{"message":"Too Many Requests"}'
+)
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -40,8 +54,18 @@ class _Client:
 class Sink:
     """Listens on a free port of the loopback interface."""
 
-    def __init__(self, service_seconds: float, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        service_seconds: float,
+        context: ssl.SSLContext | None = None,
+        *,
+        refused: str = "",
+        ignored: str = "",
+    ) -> None:
+        """Take how the ids begin whose posts are refused, and never answered; none if empty."""
         self._service_seconds = service_seconds
+        self._refused = f"/@connections/{refused}".encode() if refused else b""
+        self._ignored = f"/@connections/{ignored}".encode() if ignored else b""
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listener.setblocking(False)
@@ -99,14 +123,17 @@ class Sink:
             size = end + 4 + (int(length[1]) if length else 0)
             if len(client.received) < size:
                 return
-            client.received = client.received[size:]
-            self._due.append((time.monotonic() + self._service_seconds, client))
+            head, client.received = client.received[:end], client.received[size:]
+            if self._refused and self._refused in head:
+                self._answer(client, _TOO_MANY_REQUESTS)
+            elif not (self._ignored and self._ignored in head):
+                self._due.append((time.monotonic() + self._service_seconds, client))
 
-    def _answer(self, client: _Client) -> None:
+    def _answer(self, client: _Client, answer: bytes = _ANSWER) -> None:
         if not client.open:
             return
         try:
-            client.socket.send(_ANSWER)
+            client.socket.send(answer)
         except OSError:
             self._close(client)
 
@@ -120,13 +147,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--service-ms", type=float, default=10)
     parser.add_argument("--certificate", help="PEM file with certificate and key: serve TLS 1.3")
+    parser.add_argument("--refuse", default="", help="posts to ids that begin so get 429 at once")
+    parser.add_argument("--ignore", default="", help="posts to ids that begin so get no answer")
     arguments = parser.parse_args()
     context = None
     if arguments.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(arguments.certificate)
-    sink = Sink(arguments.service_ms / 1000, context)
+    sink = Sink(
+        arguments.service_ms / 1000, context, refused=arguments.refuse, ignored=arguments.ignore
+    )
     sys.stdout.write(f"{sink.port}\n")
     sys.stdout.flush()
     sink.serve_forever()

@@ -19,7 +19,7 @@ from local.aws import HOST, LocalAws
 _BUILD_FOLDER = stack.ROOT / ".local/test"
 
 # Few enough that the subscribers of a test are more than one delivery holds.
-_PARAMETERS = {"SubscribersPerDelivery": "50"}
+_PARAMETERS = {"SubscribersPerDelivery": "20"}
 
 # Every wait has a deadline of its own; this one is for what forgot to have one.
 _LONGEST_TEST_SECONDS = 300
@@ -80,10 +80,11 @@ async def warm_up(application: Application) -> None:
     """Call every function once, so that no test pays for their start, nor races it."""
     entity_id = unique("warm-up")
     async with application.client() as client:
-        await client.subscribe(entity_id)
+        (cursor,) = await client.subscribe(entity_id)
         application.publish(entity_id)
         await client.requests(
             [
+                {"action": "history", "entityId": entity_id, "since": cursor},
                 {"action": "unsubscribe", "entityId": unique("warm-up")},
                 {"action": "subscriptions"},
                 {"action": "ping"},

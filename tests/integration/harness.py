@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 import socket
+import subprocess
 import time
 from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import count
 from os import urandom
 from pathlib import Path
@@ -23,13 +25,21 @@ from local.aws import HOST, LocalAws
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 T = TypeVar("T")
 Frame = dict[str, Any]
+Row = dict[str, Any]
+
+QUEUES = ("NotificationQueueUrl", "DeliveryQueueUrl")
 
 # What a busy machine may take for what takes milliseconds on an idle one.
 DEADLINE_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+# Of one function. The emulator starts a process for each, and a small machine is busy with that for
+# longer than they save.
+_CONCURRENT_CALLS = 4
+_CURSOR = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]*)")
 
 
 def event_file(name: str) -> Any:
@@ -46,6 +56,13 @@ def envelope(**detail: Any) -> dict[str, Any]:
     """Return an event as EventBridge hands it to the queue, with an id of its own."""
     event: dict[str, Any] = json.loads(event_file("notifier.json")["Records"][0]["body"])
     return event | {"id": str(uuid4()), "detail": detail}
+
+
+def number_of(cursor: object) -> int:
+    """Return the number in a cursor, `<epoch>-<number>`; fail the test if it is none."""
+    match = _CURSOR.fullmatch(str(cursor))
+    assert match, f"not a cursor: {cursor}"
+    return int(match[2])
 
 
 def free_port() -> int:
@@ -98,11 +115,24 @@ class Client:
                 self._pushed.append(frame)
         return [reply for reply in replies.values() if reply is not None]
 
-    async def subscribe(self, *entity_ids: str) -> None:
-        """Subscribe to entities, one after the other."""
-        for entity_id in entity_ids:
-            reply = await self.request("subscribe", entityId=entity_id)
-            assert reply == {"type": "Subscribed", "entityId": entity_id}
+    async def subscribe(self, *entity_ids: str) -> list[str]:
+        """Subscribe to entities, in one request; return the cursor of each."""
+        if len(entity_ids) == 1:
+            answers = [await self.request("subscribe", entityId=entity_ids[0])]
+            assert answers[0].pop("type") == "Subscribed", answers
+        else:
+            entities = [{"entityId": entity_id} for entity_id in entity_ids]
+            reply = await self.request("subscribe", entities=entities)
+            assert reply["type"] == "Subscribed", reply
+            answers = reply["entities"]
+        cursors = [answer["cursor"] for answer in answers]
+        assert answers == [
+            {"entityId": entity_id, "cursor": cursor}
+            for entity_id, cursor in zip(entity_ids, cursors, strict=True)
+        ]
+        for cursor in cursors:
+            number_of(cursor)
+        return cursors
 
     async def exchange(self, text: str) -> Frame:
         """Send a text as it is and return the frame that follows."""
@@ -112,17 +142,27 @@ class Client:
     async def send(self, frame: Frame) -> None:
         await self.socket.send(json.dumps(frame))
 
-    async def next_frame(self) -> Frame:
+    async def next_frame(self, within_seconds: float = DEADLINE_SECONDS) -> Frame:
         """Return the next frame that has not been looked at."""
-        return self._pushed.popleft() if self._pushed else await self._receive()
+        return self._pushed.popleft() if self._pushed else await self._receive(within_seconds)
 
     async def arrived(self) -> list[Frame]:
         """Return all pushes up to now that have not been looked at.
 
-        Frames keep their order, so whatever was posted before this call arrives before the reply
-        to a request that is sent now.
+        Frames keep their order, so whatever was posted before this call arrives before the pong to
+        a ping that is sent now.
         """
-        await self.request("ping")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await (await self.socket.ping())
+        with suppress(TimeoutError):
+            while True:
+                # What is there is returned all the same.
+                async with asyncio.timeout(0):
+                    self._pushed.append(_parsed(await self.socket.recv()))
+        return self.kept()
+
+    def kept(self) -> list[Frame]:
+        """Return the pushes that came before a reply and have not been looked at."""
         pushes = list(self._pushed)
         self._pushed.clear()
         return pushes
@@ -132,13 +172,16 @@ class Client:
         self.socket.transport.abort()
         await self.socket.wait_closed()
 
-    async def _receive(self) -> Frame:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            text = await self.socket.recv()
-        assert isinstance(text, str), "a frame must be text"
-        frame = json.loads(text)
-        assert isinstance(frame, dict), "a frame must be an object"
-        return frame
+    async def _receive(self, within_seconds: float = DEADLINE_SECONDS) -> Frame:
+        async with asyncio.timeout(within_seconds):
+            return _parsed(await self.socket.recv())
+
+
+def _parsed(text: str | bytes) -> Frame:
+    assert isinstance(text, str), "a frame must be text"
+    frame = json.loads(text)
+    assert isinstance(frame, dict), "a frame must be an object"
+    return frame
 
 
 class Application:
@@ -163,25 +206,50 @@ class Application:
         self.stop_gateway()
         api_id = self.outputs["WebSocketApiId"]
         self._gateway.enter_context(
-            stack.gateway(self._aws, self._ws_port, api_id, self._folder, *options)
+            stack.gateway(
+                *(self._aws, self._ws_port, api_id, self._folder),
+                *("--concurrent-calls", str(_CONCURRENT_CALLS), *options),
+            )
         )
 
     def stop_gateway(self) -> None:
         self._gateway.close()
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
+    async def client(self, receive_buffer_bytes: int | None = None) -> AsyncIterator[Client]:
         """Connect a client, with the header of the walkthrough, and close it in the end."""
+        own_socket: dict[str, Any] = {}
+        if receive_buffer_bytes:
+            sock = socket.socket()
+            # Before it connects: the window that it offers depends on it.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            sock.connect((HOST, self._ws_port))
+            own_socket = {"sock": sock}
         async with connect(
-            self.outputs["WebsocketUri"], subprotocols=[Subprotocol("websocket")]
-        ) as socket:
-            yield Client(socket)
+            self.outputs["WebsocketUri"],
+            **own_socket,
+            subprotocols=[Subprotocol("websocket")],
+            open_timeout=DEADLINE_SECONDS,
+            # It reads also while nobody looks, and no pong is missed by who is slow.
+            max_queue=None,
+            ping_interval=None,
+        ) as connection:
+            yield Client(connection)
 
     @asynccontextmanager
-    async def clients(self, number: int) -> AsyncIterator[list[Client]]:
-        """Connect clients one after the other, and close them in the end, in the same manner."""
+    async def clients(self, number: int, *entity_ids: str) -> AsyncIterator[list[Client]]:
+        """Connect clients, subscribe them to entities if any are given; close them in the end."""
+
+        async def connect() -> Client:
+            client = await sockets.enter_async_context(self.client())
+            if entity_ids:
+                await client.subscribe(*entity_ids)
+            return client
+
         async with AsyncExitStack() as sockets:
-            yield [await sockets.enter_async_context(self.client()) for _ in range(number)]
+            async with asyncio.TaskGroup() as tasks:
+                connecting = [tasks.create_task(connect()) for _ in range(number)]
+            yield [task.result() for task in connecting]
 
     def publish(self, entity_id: str, **detail: Any) -> str:
         """Put an `Entity Updated` event on the bus, and return its id."""
@@ -211,18 +279,18 @@ class Application:
         """Send a message to the queue of an output."""
         self.sqs.send_message(QueueUrl=self.outputs[queue], MessageBody=body)
 
-    async def settled(self) -> None:
+    async def settled(self, within_seconds: float = 120) -> None:
         """Wait until all events are delivered.
 
-        A record that failed stays in the queue, in flight until its visibility timeout ends, so
-        this also fails the test if one is to be tried again.
+        What waits on purpose is waited for: posts that failed, which are tried again after 1, 2, 4
+        and more seconds, records that failed, and copies that met another at work.
         """
-        await eventually(lambda: self.queued() == 0, "the queues are empty", 90)
+        await eventually(lambda: self.queued() == 0, "the queues are empty", within_seconds)
 
     def queued(self) -> int:
         """Return how many messages are on their way, in flight, delayed or waiting."""
         # A delivery is put into its queue before its event leaves the other.
-        return sum(map(self.waiting, ("NotificationQueueUrl", "DeliveryQueueUrl")))
+        return sum(map(self.waiting, QUEUES))
 
     def waiting(self, queue: str) -> int:
         """Return how many messages the queue of an output holds, in flight or not."""
@@ -237,7 +305,7 @@ class Application:
         return sum(map(int, attributes.values()))
 
     def empty_queue(self) -> None:
-        for queue in ("NotificationQueueUrl", "DeliveryQueueUrl"):
+        for queue in QUEUES:
             self.sqs.purge_queue(QueueUrl=self.outputs[queue])
 
     def dead_letters(
@@ -267,9 +335,10 @@ class Application:
         )
         return letter
 
-    def jobs(self, event_id: str) -> list[dict[str, str]]:
-        """Return what the ledger knows of an event."""
-        return [row for row in self.rows(sk="JOB") if event_id in row["pk"]]
+    def jobs(self, event_id: str = "") -> list[Row]:
+        """Return what the ledger knows of an event, or of all."""
+        prefix = f"JOB#{event_id}#" if event_id else "JOB#"
+        return self._scan("begins_with(pk, :prefix)", {":prefix": {"S": prefix}})
 
     def add_gone_subscribers(self, entity_id: str, number: int) -> None:
         """Write the rows of connections that are closed, and whose `$disconnect` was lost."""
@@ -292,22 +361,60 @@ class Application:
             self._dynamodb.batch_write_item(RequestItems={self.outputs["TableName"]: requests})
 
     @contextmanager
-    def notifier_within(self, seconds: int, *, visible_after_seconds: int) -> Iterator[None]:
-        """Give the notifier less time, and its messages another try sooner."""
-        functions, name = self._aws.client("lambda"), self._resource("NotifierFunction")
-        queue = self.outputs["NotificationQueueUrl"]
+    def posting_within(self, seconds: int, *, visible_after_seconds: int) -> Iterator[None]:
+        """Give the functions that post less time, and their messages another try sooner.
+
+        A function that dies holds what it had claimed for that time, and two seconds.
+        """
+        functions = self._aws.client("lambda")
 
         def configure(timeout: int, visibility: int) -> None:
-            functions.update_function_configuration(FunctionName=name, Timeout=timeout)
-            self.sqs.set_queue_attributes(
-                QueueUrl=queue, Attributes={"VisibilityTimeout": str(visibility)}
-            )
+            for name in ("NotifierFunction", "DeliverFunction"):
+                functions.update_function_configuration(
+                    FunctionName=self._resource(name), Timeout=timeout
+                )
+            for queue in QUEUES:
+                self._set(queue, "VisibilityTimeout", str(visibility))
 
         configure(seconds, visible_after_seconds)
         try:
             yield
         finally:
-            configure(60, 360)
+            configure(30, 180)
+
+    @contextmanager
+    def giving_up_after(self, receives: int) -> Iterator[None]:
+        """Let an event that fails become a dead letter after fewer tries."""
+        queue = "NotificationQueueUrl"
+        attributes = self.sqs.get_queue_attributes(
+            QueueUrl=self.outputs[queue], AttributeNames=["RedrivePolicy"]
+        )["Attributes"]
+        policy = json.loads(attributes["RedrivePolicy"])
+        self._set(queue, "RedrivePolicy", json.dumps(policy | {"maxReceiveCount": receives}))
+        try:
+            yield
+        finally:
+            self._set(queue, "RedrivePolicy", json.dumps(policy))
+
+    def _set(self, queue: str, name: "QueueAttributeNameType", value: str) -> None:
+        self.sqs.set_queue_attributes(QueueUrl=self.outputs[queue], Attributes={name: value})
+
+    def last_result(self, event_source: str) -> str:
+        """Return how the last batch of an event source ended: "OK - ...", or "FAILED"."""
+        mapping = self._aws.client("lambda").get_event_source_mapping(
+            UUID=self._resource(event_source)
+        )
+        return str(mapping["LastProcessingResult"])
+
+    def workers(self, function: str) -> list[int]:
+        """Return the processes in which this stack's emulator runs a function."""
+        found = subprocess.run(
+            ["pgrep", "-f", f"{self._folder}/.*ministack-lambda-.*{function}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return [int(line) for line in found.stdout.split()]
 
     @contextmanager
     def without_permissions(self, function: str) -> Iterator[None]:
@@ -341,38 +448,73 @@ class Application:
         )["StackResourceDetail"]
         return str(resource["PhysicalResourceId"])
 
-    def rows(self, **attributes: str) -> list[dict[str, str]]:
+    def rows(self, **attributes: str) -> list[Row]:
         """Return the rows of the table with the given values, read from the table itself.
 
         Numbers are strings, as DynamoDB sends them.
         """
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self.outputs["TableName"], ConsistentRead=True
+        return self._scan(
+            " AND ".join(f"#{name} = :{name}" for name in attributes),
+            {f":{name}": {"S": value} for name, value in attributes.items()},
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
         )
-        rows = [
-            {name: str(next(iter(value.values()))) for name, value in item.items()}
-            for page in pages
-            for item in page["Items"]
-        ]
-        return [row for row in rows if attributes.items() <= row.items()]
 
-    def subscribers(self, entity_id: str) -> list[str]:
-        """Return the ids of the connections that are subscribed to an entity."""
+    def _scan(self, condition: str, values: Any, **parameters: Any) -> list[Row]:
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self.outputs["TableName"],
+            ConsistentRead=True,
+            FilterExpression=condition,
+            ExpressionAttributeValues=values,
+            **parameters,
+        )
+        return [_plain(item) for page in pages for item in page["Items"]]
+
+    def _partition(self, entity_id: str, prefix: str) -> list[Row]:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self.outputs["TableName"],
             ConsistentRead=True,
-            KeyConditionExpression="pk = :entity",
-            ExpressionAttributeValues={":entity": {"S": f"ENTITY#{entity_id}"}},
+            KeyConditionExpression="pk = :entity AND begins_with(sk, :prefix)",
+            ExpressionAttributeValues={
+                ":entity": {"S": f"ENTITY#{entity_id}"},
+                ":prefix": {"S": prefix},
+            },
         )
-        return [item["connectionId"]["S"] for page in pages for item in page["Items"]]
+        return [_plain(item) for page in pages for item in page["Items"]]
+
+    def subscribers(self, entity_id: str) -> list[str]:
+        """Return the ids of the connections that are subscribed to an entity."""
+        return [row["connectionId"] for row in self._partition(entity_id, "CONNECTION#")]
+
+    def log(self, entity_id: str) -> list[Row]:
+        """Return the events that the log of an entity holds, in their order."""
+        return self._partition(entity_id, "EVENT#")
+
+    def head(self, entity_id: str) -> str:
+        """Return the cursor of the head of an entity's log."""
+        (row,) = self._partition(entity_id, "HEAD")
+        return f"{row['epoch']}-{row['seq']}"
 
     def connection_id(self, entity_id: str) -> str:
         """Return the id of the only connection that is subscribed to an entity."""
         (connection_id,) = self.subscribers(entity_id)
         return connection_id
 
-    def delete_row(self, row: dict[str, str]) -> None:
+    def delete_row(self, row: Row) -> None:
         self._dynamodb.delete_item(
             TableName=self.outputs["TableName"],
             Key={"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}},
         )
+
+
+def _plain(item: Any) -> Row:
+    def value(typed: Any) -> Any:
+        ((kind, content),) = typed.items()
+        match kind:
+            case "L":
+                return [value(each) for each in content]
+            case "SS":
+                return set(content)
+            case _:
+                return content
+
+    return {name: value(typed) for name, typed in item.items()}

@@ -8,12 +8,8 @@ async def test_a_closed_connection_is_forgotten_with_all_its_subscriptions(
 ) -> None:
     entity_ids = [unique("entity") for _ in range(100)]
     async with application.client() as client:
-        for start in range(0, 100, 5):
-            batch = entity_ids[start : start + 5]
-            replies = await client.requests(
-                [{"action": "subscribe", "entityId": entity_id} for entity_id in batch]
-            )
-            assert {reply["type"] for reply in replies} == {"Subscribed"}
+        await client.subscribe(*entity_ids[:99])
+        await client.subscribe(entity_ids[99])
         connection_id = application.connection_id(entity_ids[0])
         # The connection item and the subscriptions.
         assert len(application.rows(connectionId=connection_id)) == 1 + 100

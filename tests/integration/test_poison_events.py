@@ -1,7 +1,6 @@
 """Events that can never be delivered: each is set aside with its reason, and nothing else suffers.
 
-A record that fails stays in flight for minutes, so that the queue is empty afterwards says that no
-record is to be tried again, neither the poison nor its neighbours.
+A dead letter that says why was set aside at the first try: one that failed too often says nothing.
 """
 
 import json
@@ -14,8 +13,10 @@ from integration.harness import Application, envelope, unique
 
 Body = Callable[[str], str]
 
-# 128 KB is what API Gateway takes; `message` alone fills it.
-LARGEST_FRAME_BYTES = 128 * 1024
+# So that a reply that brings a frame fits into the 128 KB that API Gateway takes.
+LARGEST_FRAME_BYTES = 120 * 1024
+# The size of a frame is what it has with the longest cursor.
+LONGEST_CURSOR = f"{'f' * 12}-{'9' * 15}"
 
 
 @pytest.mark.parametrize(
@@ -116,19 +117,31 @@ async def test_a_batch_of_poison_alone_is_set_aside_whole(application: Applicati
     assert sorted(letter["body"] for letter in letters) == sorted(bodies)
 
 
-async def test_the_largest_frame_that_api_gateway_takes_is_delivered(
-    application: Application,
+@pytest.mark.parametrize("bytes_more", [0, 1], ids=["as large as may be", "a byte larger"])
+async def test_a_frame_may_have_120_kb_and_not_a_byte_more(
+    application: Application, bytes_more: int
 ) -> None:
     entity_id = unique("entity")
     event = envelope(entityId=entity_id, message="")
-    empty = {"type": "Entity Updated", **event["detail"], "id": event["id"], "time": event["time"]}
+    empty = {"type": "Entity Updated", **event["detail"], "id": event["id"]}
+    empty |= {"time": event["time"], "cursor": LONGEST_CURSOR}
     size = len(json.dumps(empty, separators=(",", ":")))
-    event["detail"]["message"] = "m" * (LARGEST_FRAME_BYTES - size)
+    event["detail"]["message"] = "m" * (LARGEST_FRAME_BYTES - size + bytes_more)
     async with application.client() as client:
-        await client.subscribe(entity_id)
+        (before,) = await client.subscribe(entity_id)
         application.enqueue(json.dumps(event))
+        await application.settled()
 
-        assert (await client.next_frame())["message"] == event["detail"]["message"]
+        frames = await client.arrived()
+        recovered = await client.request("subscribe", entityId=entity_id, since=before)
+
+    if bytes_more:
+        assert frames == recovered["events"] == []
+        assert (await application.dead_letter(entity_id))["errorCode"] == "FrameTooLarge"
+    else:
+        assert [frame["message"] for frame in frames] == [event["detail"]["message"]]
+        # The reply with it fits as well.
+        assert recovered["events"] == frames
 
 
 async def test_an_event_of_another_detail_type_does_not_reach_the_notifier(
@@ -151,9 +164,13 @@ async def test_an_event_of_another_detail_type_does_not_reach_the_notifier(
     assert application.dead_letters(marker) == []
 
 
-async def test_an_event_that_nobody_subscribed_to_is_done(application: Application) -> None:
+async def test_an_event_that_nobody_subscribed_to_is_done_and_leaves_nothing(
+    application: Application,
+) -> None:
     entity_id = unique("entity")
-    application.publish(entity_id)
+    event_id = application.publish(entity_id)
     await application.settled()
 
     assert application.dead_letters(entity_id) == []
+    assert application.rows(pk=f"ENTITY#{entity_id}") == []
+    assert application.jobs(event_id) == []

@@ -2,10 +2,11 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from integration.harness import Application, unique
+from integration.harness import Application, number_of, unique
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ BAD_ENTITY_IDS = [
 ]
 
 
-@pytest.mark.parametrize("action", ["subscribe", "unsubscribe"])
+@pytest.mark.parametrize("action", ["subscribe", "history", "unsubscribe"])
 @pytest.mark.parametrize("fields", BAD_ENTITY_IDS)
 async def test_an_unusable_entity_id_is_refused(
     application: Application, action: str, fields: dict[str, object]
@@ -79,12 +80,120 @@ async def test_subscribing_twice_succeeds_and_is_one_subscription(
 ) -> None:
     entity_id = unique("entity")
     async with application.client() as client:
-        await client.subscribe(entity_id, entity_id)
+        assert await client.subscribe(entity_id) == await client.subscribe(entity_id)
         assert (await client.request("subscriptions"))["entityIds"] == [entity_id]
         application.publish(entity_id)
         await application.settled()
 
         assert len(await client.arrived()) == 1
+
+
+async def test_several_entities_are_subscribed_to_in_one_request_without_those_refused(
+    application: Application,
+) -> None:
+    first, second, third = (unique("entity") for _ in range(3))
+    entities: list[Any] = [
+        {"entityId": first},
+        {"entityId": "a\nb"},
+        {"entityId": second, "since": "last"},
+        {"entityId": third, "since": "yesterday"},
+        {"since": "last"},
+        "fourth",
+    ]
+    async with application.client() as client:
+        reply = await client.request("subscribe", entities=entities)
+        listed = (await client.request("subscriptions"))["entityIds"]
+        event_id = application.publish(second)
+        frame = await client.next_frame()
+
+    answers = reply.pop("entities")
+    assert reply == {"type": "Subscribed"}
+    assert [answer.get("entityId") for answer in answers] == [
+        *(first, "a\nb", second, third),
+        *(None, None),
+    ]
+    codes = ["InvalidEntityId", "InvalidSince", "InvalidEntityId", "InvalidEntityId"]
+    refused = [answers[place] for place in (1, 3, 4, 5)]
+    assert [answer["code"] for answer in refused] == codes
+    assert all(answer["message"] for answer in refused)
+    assert answers[0] == {"entityId": first, "cursor": answers[0]["cursor"]}
+    assert (answers[2]["recovered"], answers[2]["events"]) == (True, [])
+    assert [number_of(answers[place]["cursor"]) for place in (0, 2)] == [0, 0]
+    assert listed == sorted([first, second])
+    assert frame["id"] == event_id
+
+
+async def test_entities_that_are_all_refused_are_told_why(application: Application) -> None:
+    async with application.client() as client:
+        reply = await client.request("subscribe", entities=[{"entityId": ""}, {"entityId": 7}])
+
+        assert reply["type"] == "Subscribed", reply
+        assert [answer["code"] for answer in reply["entities"]] == ["InvalidEntityId"] * 2
+        assert (await client.request("subscriptions"))["entityIds"] == []
+
+
+async def test_several_entities_are_subscribed_to_all_or_none(application: Application) -> None:
+    held = [unique("entity") for _ in range(60)]
+    async with application.client() as client:
+        await client.subscribe(*held)
+        more = [{"entityId": unique("entity")} for _ in range(41)]
+        reply = await client.request("subscribe", entities=more)
+
+        assert (reply["type"], reply["code"]) == ("Error", "TooManySubscriptions")
+        assert (await client.request("subscriptions"))["entityIds"] == sorted(held)
+        # What it is subscribed to already takes no room.
+        await client.subscribe(*held[:30], *(entity["entityId"] for entity in more[:40]))
+
+
+async def test_unsubscribe_ends_several_subscriptions_at_once(application: Application) -> None:
+    left, kept = [unique("entity") for _ in range(3)], unique("entity")
+    async with application.client() as client:
+        await client.subscribe(*left[:2], kept)
+        # Also one to which it is not subscribed.
+        reply = await client.request("unsubscribe", entityIds=left)
+        for entity_id in (*left, kept):
+            application.publish(entity_id)
+        await application.settled()
+
+        assert reply == {"type": "Unsubscribed", "entityIds": left}
+        assert (await client.request("subscriptions"))["entityIds"] == [kept]
+        assert [frame["entityId"] for frame in await client.arrived()] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "code"),
+    [
+        pytest.param("subscribe", {"entities": []}, "InvalidEntities", id="none"),
+        pytest.param("subscribe", {"entities": {"entityId": "a"}}, "InvalidEntities", id="object"),
+        pytest.param(
+            "subscribe", {"entities": [{"entityId": "a"}] * 2}, "InvalidEntities", id="one twice"
+        ),
+        pytest.param(
+            "subscribe",
+            {"entities": [{"entityId": f"many-{number}"} for number in range(100)]},
+            "InvalidEntities",
+            id="a hundred",
+        ),
+        pytest.param(
+            "subscribe",
+            {"entityId": "a", "entities": [{"entityId": "b"}]},
+            "InvalidEntities",
+            id="one and several",
+        ),
+        pytest.param("unsubscribe", {"entityIds": []}, "InvalidEntities", id="unsubscribe none"),
+        pytest.param(
+            "unsubscribe", {"entityIds": ["a", ""]}, "InvalidEntityId", id="unsubscribe empty"
+        ),
+    ],
+)
+async def test_an_unusable_list_of_entities_is_refused_whole(
+    application: Application, action: str, fields: dict[str, Any], code: str
+) -> None:
+    async with application.client() as client:
+        reply = await client.request(action, **fields)
+
+        assert (reply["type"], reply["code"]) == ("Error", code)
+        assert (await client.request("subscriptions"))["entityIds"] == []
 
 
 async def test_unsubscribing_from_nothing_succeeds(application: Application) -> None:
@@ -136,6 +245,7 @@ async def test_a_ping_is_answered_with_the_time(application: Application) -> Non
         {"action": "ping"},
         {"action": "subscriptions"},
         {"action": "subscribe", "entityId": "echo"},
+        {"action": "history", "entityId": "echo"},
         {"action": "unsubscribe", "entityId": "echo"},
         {"action": "subscribe"},
         {"action": "shout"},

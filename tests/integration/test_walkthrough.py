@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from integration.harness import Application, event_file, unique
+from integration.harness import Application, event_file, number_of, unique
 
 WALKTHROUGH_ENTITY = "myTestEntityId"
 
@@ -37,8 +37,12 @@ async def test_a_subscription_is_remembered_under_its_entity(application: Applic
         await client.subscribe(entity_id)
         (item,) = application.rows(entityId=entity_id)
 
+        (connection,) = application.rows(sk="CONNECTION", connectionId=item["connectionId"])
+
     assert item["pk"] == f"ENTITY#{entity_id}"
     assert item["sk"] == f"CONNECTION#{item['connectionId']}"
+    # By which it is found again when the connection ends.
+    assert connection["topics"] == {item["pk"]}
 
 
 async def test_hello_world_from_the_events_folder_reaches_the_subscriber(
@@ -46,6 +50,7 @@ async def test_hello_world_from_the_events_folder_reaches_the_subscriber(
 ) -> None:
     async with application.client() as client:
         reply = await client.exchange('{"action":"subscribe","entityId":"myTestEntityId"}')
+        cursor = reply.pop("cursor")
         assert reply == {"type": "Subscribed", "entityId": WALKTHROUGH_ENTITY}
         (entry,) = event_file("entity-updated.json")
         event_id = application.put_entry(entry)
@@ -53,6 +58,7 @@ async def test_hello_world_from_the_events_folder_reaches_the_subscriber(
         frame = await client.next_frame()
 
     assert datetime.fromisoformat(frame.pop("time"))
+    assert number_of(frame.pop("cursor")) == number_of(cursor) + 1
     assert frame == {
         "type": "Entity Updated",
         "entityId": WALKTHROUGH_ENTITY,
@@ -125,6 +131,7 @@ async def test_message_and_data_arrive_as_they_were_sent(
         frame = await client.next_frame()
 
     assert frame.pop("time")
+    assert number_of(frame.pop("cursor")) == 1
     assert frame == {"type": "Entity Updated", "entityId": entity_id, "id": event_id, **content}
 
 
