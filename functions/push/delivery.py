@@ -245,10 +245,12 @@ class Walk:
     def _walk(self) -> None:
         while self._in_flight or self._may_go_on():
             self._post_while_there_is_room()
-            if self._in_flight and (outcome := self._window.answer(self._seconds_to_note())):
+            # With nothing to be noted, there is no hurry.
+            within = self._seconds_to_note() if self._settled else None
+            if self._in_flight and (outcome := self._window.answer(within)):
                 self._in_flight -= 1
                 self._settle(outcome)
-            if self._settled >= POSTS_PER_NOTE or self._seconds_to_note() <= 0:
+            if self._settled and (self._settled >= POSTS_PER_NOTE or self._seconds_to_note() <= 0):
                 self._try_to_note()
         self._note(done=self._all_read and not self._page)
         if self._trouble:
