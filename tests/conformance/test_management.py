@@ -6,7 +6,8 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -69,6 +70,22 @@ class Poster:
         response = self.connection.getresponse()
         response.read()
         return response.status
+
+
+Posters = Callable[[Target, str], Poster]
+
+
+@pytest.fixture
+def poster_to() -> Iterator[Posters]:
+    """Make posters; their connections are closed when the test ends."""
+    with ExitStack() as connections:
+
+        def make(target: Target, connection_id: str) -> Poster:
+            poster = Poster(target, connection_id)
+            connections.callback(poster.connection.close)
+            return poster
+
+        yield make
 
 
 def fill(poster: Poster, data: bytes) -> int:
@@ -279,12 +296,12 @@ def test_client_that_does_not_read_is_429(target: Target) -> None:
 @pytest.mark.option
 @pytest.mark.parametrize("size", [1000, 128 * KIB])
 def test_post_is_answered_at_once_whatever_the_client_reads(
-    with_options: Callable[..., Any], size: int
+    with_options: Callable[..., Any], poster_to: Posters, size: int
 ) -> None:
     """own: 200 while there is room and 429 when there is none, and neither waits."""
     target, _ = with_options()
     slow, quick = connect_slow(target), target.connect()
-    to_slow, to_quick = Poster(target, slow.id), Poster(target, quick.id)
+    to_slow, to_quick = poster_to(target, slow.id), poster_to(target, quick.id)
     data = b'"' + b"x" * (size - 2) + b'"'
     slowest = 0.0
     statuses: list[int] = []
@@ -300,11 +317,13 @@ def test_post_is_answered_at_once_whatever_the_client_reads(
 
 
 @pytest.mark.option
-def test_post_does_not_wait_behind_pongs(with_options: Callable[..., Any]) -> None:
+def test_post_does_not_wait_behind_pongs(
+    with_options: Callable[..., Any], poster_to: Posters
+) -> None:
     """own: a post for which there is room is accepted at once, also after answers to pings."""
     target, _ = with_options("--client-buffer-bytes", str(4 * MIB))
     slow = connect_slow(target)
-    poster = Poster(target, slow.id)
+    poster = poster_to(target, slow.id)
     data = b'"' + b"x" * (128 * KIB - 2) + b'"'
     accepted = fill(poster, data)
     # Their answers go over what posts may take.
@@ -323,12 +342,12 @@ def test_post_does_not_wait_behind_pongs(with_options: Callable[..., Any]) -> No
 
 @pytest.mark.option
 def test_client_that_sends_pings_and_does_not_read_is_not_read(
-    with_options: Callable[..., Any],
+    with_options: Callable[..., Any], poster_to: Posters
 ) -> None:
     """own: answers to pings do not pile up either; once the client reads, all goes on."""
     target, _ = with_options()
     slow = connect_slow(target)
-    poster = Poster(target, slow.id)
+    poster = poster_to(target, slow.id)
     accepted = fill(poster, b'"' + b"x" * (64 * KIB) + b'"')
     slow.ws.socket.settimeout(2)
     sent = 0
@@ -348,11 +367,13 @@ def test_client_that_sends_pings_and_does_not_read_is_not_read(
 
 
 @pytest.mark.option
-def test_post_does_not_wait_for_the_end_of_a_connection(with_options: Callable[..., Any]) -> None:
+def test_post_does_not_wait_for_the_end_of_a_connection(
+    with_options: Callable[..., Any], poster_to: Posters
+) -> None:
     """own: a connection that closes while the post's body arrives answers 410 at once."""
     target, _ = with_options()
     slow = connect_slow(target)
-    poster = Poster(target, slow.id)
+    poster = poster_to(target, slow.id)
     fill(poster, b'"' + b"x" * (64 * KIB) + b'"')
     body = b'"late"'
     poster.connection.putrequest("POST", poster.path)

@@ -48,7 +48,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     # Held to the end: the functions run on what was built.
     with _exclusive(_BUILD_FOLDER), stack.emulator(aws, tools, folder):
         built = stack.build(aws, tools, _BUILD_FOLDER)
-        # Half of what a worker needs to start is the compiler, and a burst starts fifty of them.
+        # Half of what a worker needs to start is the compiler, and a burst starts dozens of them.
         compileall.compile_dir(built.parent, quiet=2, workers=0)
         outputs = stack.deploy(aws, tools, built, f"{HOST}:{ws_port}", _PARAMETERS)
         application = Application(aws, ws_port, outputs, folder)
@@ -62,7 +62,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 @pytest.fixture
 def application(deployed: Application) -> Iterator[Application]:
-    """The application, with nothing in the notifier's queue that an earlier test left there."""
+    """The application, with nothing in its queues that an earlier test left there."""
     yield deployed
     if deployed.queued():
         deployed.empty_queue()

@@ -1,4 +1,4 @@
-"""Delivery end to end: large fan-outs, faults of API Gateway, copies, deaths, and dead letters."""
+"""Delivery end to end: large fan-outs, faults of API Gateway, copies, and dead letters."""
 
 import json
 from collections import Counter
