@@ -29,8 +29,9 @@ from push.topics import Cursor, Log, Topic
 RESERVE_SECONDS = 8.0
 # Ranges that are handed on between two notes.
 RANGES_PER_PLAN = 10
-# Posts of one walk at a time. So many may come twice if the function dies.
-POSTS_IN_FLIGHT = 64
+# Posts of one walk at a time. So many may come twice if the function dies; and a note that names
+# them stays below a KB, which is one write unit.
+POSTS_IN_FLIGHT = 40
 # A note is due after so many posts, or seconds.
 POSTS_PER_NOTE = 200
 SECONDS_PER_NOTE = 1.0
