@@ -21,7 +21,7 @@ Faults, each drawn per step:
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -666,7 +666,9 @@ class _Posting:
         self._world, self._invocation = world, invocation
         self.exchange = _Exchange(world, invocation)
         sqs: Any = _SqsClient(world)
-        self.letters = Letters(sqs, "deliveries", clock=lambda: world.now, sleep=world.wait)
+        self.letters = Letters(
+            sqs, "deliveries", turn=nullcontext(), clock=lambda: world.now, sleep=world.wait
+        )
         self.dead_letters = DeadLetters(sqs, "dead")
         self.receipts = Receipts(sqs, "unused")
 

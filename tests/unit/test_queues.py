@@ -1,6 +1,9 @@
 """The queues that the functions write to, on moto's SQS."""
 
 import json
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -232,3 +235,78 @@ def test_a_queue_that_does_not_answer_in_time_is_service_unavailable(use: str) -
 
     with pytest.raises(ServiceUnavailable):
         USES[use](Silent(), "url")
+
+
+class Slow:
+    """An SQS that takes its time, so that others gather; it fails with requests as told."""
+
+    def __init__(self, fails: Callable[[int], BaseException | None] = lambda number: None) -> None:
+        self.fails = fails
+        self.batches: list[list[str]] = []
+        self.first_is_there = threading.Event()
+        self.go_on = threading.Event()
+
+    def send_message_batch(self, **arguments: Any) -> Any:
+        self.batches.append([entry["MessageBody"] for entry in arguments["Entries"]])
+        number = len(self.batches)
+        if number == 1:
+            self.first_is_there.set()
+            assert self.go_on.wait(10)
+        if error := self.fails(number):
+            raise error
+        return {}
+
+
+def send_at_once(slow: Slow, url: str, others: int) -> list[BaseException | None]:
+    """Send a letter, and others while it is being sent; return what each send came to."""
+    sqs: Any = slow
+    letters = Letters(sqs, url)
+    results: list[BaseException | None] = [None] * (1 + others)
+
+    def send(number: int) -> None:
+        try:
+            letters.send([letter(number)], number % 3)
+        except (ServiceUnavailable, MemoryError) as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(1 + others)]
+    threads[0].start()
+    assert slow.first_is_there.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    # Until all others have put theirs there.
+    deadline = time.monotonic() + 10
+    while len(letters._gathered) < others:
+        assert time.monotonic() < deadline
+    slow.go_on.set()
+    for thread in threads:
+        thread.join(10)
+    return results
+
+
+def test_what_threads_send_meanwhile_goes_in_one_request(url: str) -> None:
+    slow = Slow()
+
+    results = send_at_once(slow, url, others=9)
+
+    assert results == [None] * 10
+    assert [len(batch) for batch in slow.batches] == [1, 9]
+    assert len({body for batch in slow.batches for body in batch}) == 10
+
+
+def test_all_whose_letters_were_in_a_request_that_failed_are_told(url: str) -> None:
+    slow = Slow(lambda number: ReadTimeoutError(endpoint_url="x") if number == 2 else None)
+
+    results = send_at_once(slow, url, others=5)
+
+    assert results[0] is None
+    assert {type(error) for error in results[1:]} == {ServiceUnavailable}
+
+
+def test_nobody_takes_for_sent_what_another_thread_failed_to_send(url: str) -> None:
+    slow = Slow(lambda number: MemoryError() if number == 2 else None)
+
+    results = send_at_once(slow, url, others=5)
+
+    assert results[0] is None
+    assert Counter(type(error) for error in results[1:]) == {ServiceUnavailable: 4, MemoryError: 1}

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -25,21 +27,44 @@ _TRIES_SECONDS = 3.0
 _MAX_REASON_LENGTH = 256
 
 
+@dataclass(eq=False)
+class _Sending:
+    """A message on its way: whether it was taken, or the error if that is not known."""
+
+    body: str
+    delay_seconds: int
+    taken: bool = False
+    error: ServiceUnavailable | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return not self.taken and self.error is None
+
+
 class Letters:
-    """The delivery queue, to be written to."""
+    """The delivery queue, to be written to.
+
+    What several threads send at about the same time goes in one request: while one of them is
+    sending, those of the others gather, and the next takes them all.
+    """
 
     def __init__(
         self,
         sqs: "SQSClient",
         queue_url: str,
         *,
+        turn: AbstractContextManager[Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """Use a queue; `turn` is held by whoever is sending."""
         self._sqs = sqs
         self._queue_url = queue_url
+        self._turn = turn or Lock()
         self._clock = clock
         self._sleep = sleep
+        self._gathering = Lock()
+        self._gathered: list[_Sending] = []
 
     def send(self, letters: Sequence[Letter], delay_seconds: int = 0) -> None:
         """Send letters, to be received after a delay of at most 900 s.
@@ -47,22 +72,56 @@ class Letters:
         Raises:
             ServiceUnavailable: some were not taken, after a few tries.
         """
-        for batch in _batches(_xml_safe(letter.encode()) for letter in letters):
+        mine = [_Sending(_xml_safe(letter.encode()), delay_seconds) for letter in letters]
+        with self._gathering:
+            self._gathered += mine
+        with self._turn:
+            if any(each.is_open for each in mine):
+                self._send_all()
+        for each in mine:
+            if each.error:
+                raise each.error
+
+    def _send_all(self) -> None:
+        with self._gathering:
+            gathered, self._gathered = self._gathered, []
+        try:
+            for batch in _batches(gathered):
+                self._send(batch)
+        finally:
+            # Whatever happened here, nobody takes for sent what was not.
+            self._give_up(gathered, ServiceUnavailable("The letters were not sent."))
+
+    def _send(self, batch: list[_Sending]) -> None:
+        deadline = self._clock() + _TRIES_SECONDS
+        for delay in growing_delays(0.1, 1.0):
             entries: Any = [
-                {"Id": str(number), "MessageBody": body, "DelaySeconds": delay_seconds}
-                for number, body in enumerate(batch)
+                {"Id": str(n), "MessageBody": each.body, "DelaySeconds": each.delay_seconds}
+                for n, each in enumerate(batch)
+                if not each.taken
             ]
-            deadline = self._clock() + _TRIES_SECONDS
-            for delay in growing_delays(0.1, 1.0):
+            try:
                 with _translated_errors():
                     answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-                refused = {entry["Id"] for entry in answer.get("Failed", ())}
-                entries = [entry for entry in entries if entry["Id"] in refused]
-                if not entries:
-                    break
-                if self._clock() >= deadline:
-                    raise ServiceUnavailable("The delivery queue did not take all letters.")
-                self._sleep(delay)
+            except ServiceUnavailable as unavailable:
+                self._give_up(batch, unavailable)
+                return
+            refused = {entry["Id"] for entry in answer.get("Failed", ())}
+            for n, each in enumerate(batch):
+                each.taken = each.taken or str(n) not in refused
+            if not refused:
+                return
+            if self._clock() >= deadline:
+                refusal = ServiceUnavailable("The delivery queue did not take all letters.")
+                self._give_up(batch, refusal)
+                return
+            self._sleep(delay)
+
+    @staticmethod
+    def _give_up(batch: list[_Sending], error: ServiceUnavailable) -> None:
+        for each in batch:
+            if each.is_open:
+                each.error = error
 
 
 class DeadLetters:
@@ -112,16 +171,16 @@ class Receipts:
             )
 
 
-def _batches(bodies: Iterable[str]) -> Iterator[list[str]]:
-    """Split message bodies into batches that SQS takes."""
-    batch: list[str] = []
+def _batches(messages: Iterable[_Sending]) -> Iterator[list[_Sending]]:
+    """Split messages into batches that SQS takes."""
+    batch: list[_Sending] = []
     size = 0
-    for body in bodies:
-        length = len(body.encode())
+    for message in messages:
+        length = len(message.body.encode())
         if batch and (len(batch) == _BATCH_MESSAGES or size + length > _BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(body)
+        batch.append(message)
         size += length
     if batch:
         yield batch
