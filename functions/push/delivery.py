@@ -10,7 +10,7 @@ comes back and recovers.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import pairwise
 from typing import Protocol
 
@@ -213,6 +213,7 @@ class Walk:
         # Up to there, and not seen to: in flight, or in one of the lists below.
         self._open = set(job.open)
         self._in_flight = 0
+        self._passed_over = False
         self._out_of_time = False
         self._trouble: ServiceUnavailable | None = None
         # To be seen to with the next note.
@@ -246,6 +247,8 @@ class Walk:
     def _walk(self) -> None:
         while self._in_flight or self._may_go_on():
             self._post_while_there_is_room()
+            if self._passed_over:
+                self._hand_on_early()
             # With nothing to be noted, there is no hurry.
             within = self._seconds_to_note() if self._settled else None
             if self._in_flight and (outcome := self._window.answer(within)):
@@ -303,6 +306,7 @@ class Walk:
         if self._delivery.unresponsive.holds(connection_id):
             self._settled += 1
             self._failed.append(connection_id)
+            self._passed_over = True
             return
         self._in_flight += 1
         self._window.post(connection_id, self._payload)
@@ -375,6 +379,14 @@ class Walk:
             self._open.difference_update(ids)
             self._handed_on += len(ids)
         self._failed.clear()
+
+    def _hand_on_early(self) -> None:
+        """Hand on who was passed over while the others are in flight: that takes no time then."""
+        self._passed_over = False
+        if self._letter.attempt < len(STRAGGLER_DELAYS):
+            # If it is refused, the next note makes up for it.
+            with suppress(ServiceUnavailable):
+                self._hand_on()
 
     def _close(self, ids: list[str]) -> None:
         """Close connections, and then forget them.
