@@ -29,7 +29,7 @@ _SUBSCRIPTIONS_PER_READ_UNIT = 4096 / 150
 # Each range of ids is sent, received and deleted, and its walk noted: see benchmarks/units.py.
 _IDS_PER_RANGE = 1000
 _SQS_REQUESTS_PER_RANGE = 3
-_WRITE_UNITS_PER_RANGE = 12
+_WRITE_UNITS_PER_RANGE = 7
 
 
 @dataclass(frozen=True)
