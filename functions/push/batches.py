@@ -101,7 +101,7 @@ class Batch:
             try:
                 delay_seconds = self._handle(record, handler)
             except Exception:
-                logger.exception("record failed", extra={"message_id": record["messageId"]})
+                logger.exception("record failed", message_id=record["messageId"])
                 failed.append(record["messageId"])
                 tries = int(record["attributes"]["ApproximateReceiveCount"])
                 delay_seconds = min(2**tries, MAX_RETRY_SECONDS)
@@ -121,13 +121,7 @@ class Batch:
         try:
             handler(record["body"], self)
         except EventRejected as rejection:
-            logger.error(
-                "message rejected",
-                extra={
-                    "message_id": record["messageId"],
-                    "code": rejection.code,
-                },
-            )
+            logger.error("message rejected", message_id=record["messageId"], code=rejection.code)
             self._posting.dead_letters.send(record["body"], rejection)
             count("EventsRejected")
         except Busy as busy:

@@ -1,1 +1,1 @@
-"""Adapters: the only modules that import boto3. They turn its errors into those of the domain."""
+"""Adapters: the only modules that call AWS. They turn its errors into those of the domain."""

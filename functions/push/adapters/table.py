@@ -252,8 +252,8 @@ class Table:
             none=0,
             ttl=ttl,
         )
-        answer = self._write("update_item", Key=_head_key(topic), ReturnValues="ALL_NEW", **update)
-        return _head(answer["Attributes"])
+        _, item = self._change(_head_key(topic), update)
+        return _head(item)
 
     def move_head(self, topic: Topic, at: Cursor) -> Head | None:
         """Move a head by one, if it is still at `at`; return it as it is now, in either case."""
@@ -264,16 +264,7 @@ class Table:
             epoch=at.epoch,
             seq=at.seq,
         )
-        try:
-            item = self._write(
-                "update_item",
-                Key=_head_key(topic),
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **update,
-            )["Attributes"]
-        except _ConditionFailed as refused:
-            item = refused.item
+        _, item = self._change(_head_key(topic), update)
         return _head(item) if item else None
 
     def fill_slot(self, topic: Topic, event_id: str, event: LoggedEvent, ttl: int) -> bool:
@@ -291,15 +282,8 @@ class Table:
         """Return an event if it is at a number in (after, upto]: a request for each MB of log."""
         start: Any = {}
         while True:
-            answer = self._query(
-                "#pk = :pk AND #sk BETWEEN :first AND :upto",
-                "#sk, #frame",
-                pk=topic.key,
-                first=_event_sk(after.epoch, after.seq + 1),
-                upto=_event_sk(after.epoch, upto),
-                id=event_id,
-                options={"FilterExpression": "#id = :id", **start},
-            )
+            options = {"FilterExpression": "#id = :id", **start}
+            answer = self._page_of_log(topic, after, upto, options, id=event_id)
             for item in answer["Items"]:
                 return _logged(item)
             if "LastEvaluatedKey" not in answer:
@@ -308,14 +292,25 @@ class Table:
 
     def logged(self, topic: Topic, after: Cursor, upto: int) -> list[LoggedEvent]:
         """Return the events in (after, upto], in order; of more than a MB the first part."""
-        answer = self._query(
+        return [_logged(item) for item in self._page_of_log(topic, after, upto)["Items"]]
+
+    def _page_of_log(
+        self,
+        topic: Topic,
+        after: Cursor,
+        upto: int,
+        options: Mapping[str, Any] = _NO_OPTIONS,
+        **values: Any,
+    ) -> Any:
+        return self._query(
             "#pk = :pk AND #sk BETWEEN :first AND :upto",
             "#sk, #frame",
             pk=topic.key,
             first=_event_sk(after.epoch, after.seq + 1),
             upto=_event_sk(after.epoch, upto),
+            options=options,
+            **values,
         )
-        return [_logged(item) for item in answer["Items"]]
 
     # Jobs.
 
@@ -341,17 +336,8 @@ class Table:
             ttl=ttl,
             now=int(self._clock()),
         )
-        try:
-            item = self._write(
-                "update_item",
-                Key=_job_key(key),
-                ReturnValues="ALL_NEW",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **update,
-            )["Attributes"]
-        except _ConditionFailed as refused:
-            return _job(refused.item, mine=False)
-        return _job(item, mine=True)
+        mine, item = self._change(_job_key(key), update)
+        return _job(item, mine=mine)
 
     def write_job(self, key: str, owner: str, **changes: Any) -> bool:
         """Write attributes of a job; return False, and write nothing, if another one owns it."""
@@ -409,6 +395,20 @@ class Table:
             "ExpressionAttributeNames": _names(update, condition),
             "ExpressionAttributeValues": _named(values),
         }
+
+    def _change(self, key: Key, update: Mapping[str, Any]) -> tuple[bool, Mapping[str, Any]]:
+        """Update an item; return whether its condition held, and the item as it is now."""
+        try:
+            answer = self._write(
+                "update_item",
+                Key=key,
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **update,
+            )
+        except _ConditionFailed as refused:
+            return False, refused.item
+        return True, answer["Attributes"]
 
     def _write(self, operation: str, **parameters: Any) -> Any:
         return self._call(operation, TableName=self._name, **parameters)
