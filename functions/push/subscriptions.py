@@ -109,10 +109,14 @@ class Subscriptions:
         Raises:
             ConnectionGone: the connection is not in the table.
         """
+        return sorted(topic.id for topic in self.require(connection_id))
+
+    def require(self, connection_id: str) -> frozenset[Topic]:
+        """Return what a connection is subscribed to; raise `ConnectionGone` if it is not known."""
         topics = self._table.topics_of(connection_id)
         if topics is None:
             raise ConnectionGone("This connection is closed.")
-        return sorted(topic.id for topic in topics)
+        return topics
 
 
 def forget(table: "Table", connection_id: str, *at_hand: Topic) -> int:

@@ -62,7 +62,7 @@ PERMISSIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "HistoryFunction": [("dynamodb:GetItem", TABLE), ("dynamodb:Query", TABLE)],
     "UnsubscribeFunction": [("dynamodb:BatchWriteItem", TABLE), ("dynamodb:UpdateItem", TABLE)],
     "SubscriptionsFunction": [("dynamodb:GetItem", TABLE)],
-    "PingFunction": [],
+    "PingFunction": [("dynamodb:GetItem", TABLE)],
     "DefaultFunction": [],
     "NotifierFunction": [
         ("dynamodb:GetItem", TABLE),

@@ -20,6 +20,7 @@ from push import wiring
 from push.errors import ServiceUnavailable
 from push.events import MAX_FRAME_BYTES, Event
 from push.protocol import ACTIONS, MAX_MESSAGE_BYTES
+from push.subscriptions import forget
 from push.topics import Log
 from support import events, template
 from support.events import CONNECTED_AT, CONNECTION_ID, ENTITY_ID
@@ -886,11 +887,21 @@ def test_an_entity_id_is_any_text_of_1_to_256_characters(send: Send, entity_id: 
 # ping and $default.
 
 
+@pytest.mark.usefixtures("connected")
 def test_ping_answers_the_time(send: Send) -> None:
     reply = send("ping", {})
 
     assert reply["type"] == "Pong"
     assert reply["time"].endswith("Z")
+
+
+@pytest.mark.usefixtures("connected")
+def test_ping_tells_a_connection_that_it_is_forgotten(send: Send) -> None:
+    assert send("ping", {}, connection_id="another")["code"] == "ConnectionGone"
+
+    forget(wiring.table(), CONNECTION_ID)
+
+    assert send("ping", {})["code"] == "ConnectionGone"
 
 
 @pytest.mark.parametrize(
@@ -1014,7 +1025,7 @@ def test_a_request_id_that_cannot_be_echoed_is_refused(send: Send, rows: Rows, r
 # Failures, logs and metrics.
 
 
-@pytest.mark.parametrize("route", ["subscribe", "history", "unsubscribe", "subscriptions"])
+@pytest.mark.parametrize("route", [route for route in HANDLERS if route != "default"])
 def test_a_table_that_does_not_answer_is_a_coded_error_and_logged(
     send: Send, dynamodb: Any, logs: StringIO, route: str
 ) -> None:

@@ -1,0 +1,202 @@
+// A world without network and without waiting: sockets that a test plays the service on, a clock
+// that it turns, and a page that it hides.
+
+import { NotificationsClient } from "../notifications-client.js";
+
+const real = { setImmediate, Date, now: Date.now };
+const GLOBALS = [
+  "setTimeout",
+  "clearTimeout",
+  "setInterval",
+  "clearInterval",
+  "document",
+  "addEventListener",
+  "removeEventListener",
+];
+
+/** Let all that does not wait for time happen. */
+export const settle = () => new Promise((resolve) => real.setImmediate(resolve));
+
+export class Socket {
+  constructor(world, url, protocols) {
+    Object.assign(this, { world, url, protocols, sent: [], isOpen: false });
+    world.sockets.push(this);
+  }
+
+  get requests() {
+    return this.sent.map((text) => JSON.parse(text));
+  }
+
+  get last() {
+    return this.requests.at(-1);
+  }
+
+  send(text) {
+    if (!this.isOpen) throw new Error("not open");
+    this.sent.push(text);
+  }
+
+  close(code) {
+    this.closedWith ??= code;
+  }
+
+  async opens() {
+    this.isOpen = true;
+    this.onopen?.({});
+    await settle();
+  }
+
+  async ends(code = 1006, reason = "") {
+    this.isOpen = false;
+    this.onclose?.({ code, reason });
+    await settle();
+  }
+
+  async says(...frames) {
+    for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
+    await settle();
+  }
+
+  /** Answer the request under way. */
+  async answers(fields) {
+    await this.says({ ...fields, requestId: this.last.requestId });
+  }
+
+  /** Answer a subscribe: each part is a cursor, or what a reply says about the entity. */
+  async subscribed(...parts) {
+    const entities = this.last.entities.map(({ entityId }, index) => {
+      const part = parts[index];
+      return { entityId, ...(typeof part === "string" ? { cursor: part } : part) };
+    });
+    await this.answers({ type: "Subscribed", entities });
+  }
+}
+
+class Page extends EventTarget {
+  listeners = new Map();
+  hidden = false;
+
+  addEventListener(type, listener) {
+    super.addEventListener(type, listener);
+    this.listeners.set(listener, type);
+  }
+
+  removeEventListener(type, listener) {
+    super.removeEventListener(type, listener);
+    this.listeners.delete(listener);
+  }
+}
+
+export class World {
+  sockets = [];
+  timers = new Map();
+  states = [];
+  /** What Math.random returns. */
+  random = 0.5;
+  #now = 1_700_000_000_000;
+  #ids = 0;
+  #before = {};
+
+  constructor() {
+    this.window = new Page();
+    this.document = new Page();
+    for (const name of GLOBALS) this.#before[name] = globalThis[name];
+    this.#before.random = Math.random;
+    this.#before.error = console.error;
+    this.reported = [];
+    console.error = (...what) => this.reported.push(what);
+    Math.random = () => (typeof this.random === "function" ? this.random() : this.random);
+    Date.now = () => this.#now;
+    const start = (callback, delay = 0, every) => {
+      const id = ++this.#ids;
+      this.timers.set(id, { callback, at: this.#now + Math.max(delay, 0), every });
+      return id;
+    };
+    Object.assign(globalThis, {
+      setTimeout: (callback, delay) => start(callback, delay),
+      setInterval: (callback, delay) => start(callback, delay, delay),
+      clearTimeout: (id) => this.timers.delete(id),
+      clearInterval: (id) => this.timers.delete(id),
+      document: this.document,
+      addEventListener: (...rest) => this.window.addEventListener(...rest),
+      removeEventListener: (...rest) => this.window.removeEventListener(...rest),
+    });
+  }
+
+  end() {
+    const { random, error, ...globals } = this.#before;
+    Math.random = random;
+    console.error = error;
+    Date.now = real.now;
+    for (const [name, value] of Object.entries(globals)) {
+      if (value === undefined) delete globalThis[name];
+      else globalThis[name] = value;
+    }
+  }
+
+  get socket() {
+    return this.sockets.at(-1);
+  }
+
+  client(options = {}) {
+    const world = this;
+    class WebSocket extends Socket {
+      constructor(url, protocols) {
+        super(world, url, protocols);
+      }
+    }
+    const client = new NotificationsClient("wss://service.test/v1", { WebSocket, ...options });
+    client.on("state", (state) => this.states.push(state));
+    return client;
+  }
+
+  /** A client whose connection is open. */
+  async connected(options) {
+    const client = this.client(options);
+    await settle();
+    await this.socket.opens();
+    return client;
+  }
+
+  /** Turn the clock; what is due happens in its order. */
+  async passes(ms) {
+    const until = this.#now + ms;
+    for (;;) {
+      const due = [...this.timers].filter(([, { at }]) => at <= until);
+      if (!due.length) break;
+      const [id, timer] = due.reduce((first, other) => (other[1].at < first[1].at ? other : first));
+      this.#now = Math.max(this.#now, timer.at);
+      if (timer.every) timer.at += timer.every;
+      else this.timers.delete(id);
+      timer.callback();
+      await settle();
+    }
+    this.#now = until;
+  }
+
+  /** Let time pass as while a machine sleeps: timers do not fire until it is over. */
+  sleeps(ms) {
+    this.#now += ms;
+  }
+
+  async hears(target, type) {
+    target.dispatchEvent(new Event(type));
+    await settle();
+  }
+
+  async hides(hidden = true) {
+    this.document.hidden = hidden;
+    await this.hears(this.document, "visibilitychange");
+  }
+}
+
+export const EPOCH = "5f0c2a9be41d";
+export const at = (number, epoch = EPOCH) => `${epoch}-${number}`;
+export const event = (number, { entityId = "order-17", epoch = EPOCH } = {}) => ({
+  type: "Entity Updated",
+  entityId,
+  id: `${entityId}-${epoch}-${number}`,
+  time: "2026-11-24T01:46:41Z",
+  cursor: at(number, epoch),
+});
+export const numbers = (events) => events.map(({ cursor }) => Number(cursor.split("-")[1]));
