@@ -585,7 +585,6 @@ export class NotificationsClient extends Emitter {
     this.#line.leave();
     this.#line = line;
     this.#next = undefined;
-    this.#work();
   }
 
   #ended(line, why) {

@@ -46,12 +46,15 @@ describe("a subscription", () => {
   it("keeps what comes before the reply", async () => {
     const client = await world.connected();
     const seen = [];
-    client.subscribe("order-17", (each) => seen.push(each));
+    const subscription = client.subscribe("order-17", (each) => seen.push(each));
     await settle();
 
     await world.socket.says(event(3), event(4));
     assert.deepEqual(seen, []);
+    const where = [];
+    subscription.on("subscribed", (each) => where.push(each));
     await world.socket.subscribed(at(3));
+    assert.deepEqual(where, [{ cursor: at(4), recovered: true }]);
 
     assert.deepEqual(numbers(seen), [4]);
   });
@@ -150,6 +153,8 @@ describe("a subscription", () => {
     const { seen, socket, subscription } = await following();
     const gaps = [];
     subscription.on("gap", (gap) => gaps.push(gap));
+    const where = [];
+    subscription.on("subscribed", (each) => where.push(each));
 
     await socket.says(event(1), event(3, { epoch: OTHER }));
     await world.passes(2_000);
@@ -157,6 +162,7 @@ describe("a subscription", () => {
     await socket.says(event(4, { epoch: OTHER }));
 
     assert.deepEqual(gaps, [{ from: at(1), to: at(3, OTHER) }]);
+    assert.deepEqual(where, [{ cursor: at(3, OTHER), recovered: false }]);
     assert.deepEqual(numbers(seen), [1, 4]);
     await world.passes(5_000);
     assert.equal(socket.requests.length, 2);
@@ -226,6 +232,29 @@ describe("several subscriptions of an entity", () => {
     assert.deepEqual([seen, last, from].map(numbers), [[1, 2, 3, 4], [3, 4], [2, 3, 4]]);
     await world.passes(5_000);
     assert.equal(socket.requests.length, 3);
+  });
+
+  it("begin each where the program says, also if they begin together", async () => {
+    const client = await world.connected();
+    const stories = [{}, { since: "last" }, {}, { since: at(0) }].map((options) => {
+      const story = [];
+      client.subscribe("order-17", (each) => story.push(each), options);
+      return story;
+    });
+    await settle();
+    assert.deepEqual(world.socket.last.entities, [{ entityId: "order-17" }]);
+    await world.socket.subscribed(at(2));
+    for (const [since, events] of [
+      ["last", [event(2)]],
+      [at(0), [event(1), event(2)]],
+    ]) {
+      assert.deepEqual([world.socket.last.action, world.socket.last.since], ["history", since]);
+      await world.socket.answers({ type: "History", recovered: true, cursor: at(2), events });
+    }
+    await world.socket.says(event(3));
+
+    assert.deepEqual(stories.map(numbers), [[3], [2, 3], [3], [1, 2, 3]]);
+    assert.equal(world.socket.requests.length, 3);
   });
 
   it("of another epoch are not moved by what is said of this one", async () => {
@@ -609,6 +638,28 @@ describe("rotation", () => {
     assert.equal(client.state, "connected");
   });
 
+  it("is not begun twice", async () => {
+    let tokens = 0;
+    const tokensCome = [];
+    const getToken = () => ++tokens && new Promise((resolve) => tokensCome.push(resolve));
+    const client = world.client({ getToken });
+    client.rotate();
+    await settle();
+    tokensCome[0]();
+    await settle();
+    client.rotate();
+    await world.socket.opens();
+    client.rotate();
+    client.rotate();
+    await settle();
+    assert.equal(tokens, 2);
+    tokensCome[1]();
+    await settle();
+    client.rotate();
+    await settle();
+    assert.deepEqual([tokens, world.sockets.length], [2, 2]);
+  });
+
   it("subscribes on both to what is new meanwhile", async () => {
     const { client, socket } = await following();
     client.rotate();
@@ -702,8 +753,12 @@ describe("doubt", () => {
     assert.equal(world.states.at(-1).code, "Offline");
     assert.ok(socket.closedWith);
     await world.hears(world.window, "online");
+    await world.hears(world.window, "online");
     await world.passes(0);
+    await world.socket.opens();
+    await world.passes(4_000);
     assert.equal(world.sockets.length, 2);
+    assert.equal(world.states.at(-1).state, "connected");
   });
 
   it("lets a hidden page wait until somebody looks", async () => {
@@ -812,7 +867,9 @@ describe("the end", () => {
   it("leaves no timer and no listener", async () => {
     const { client, socket } = await following();
     client.subscribe("b", () => {});
-    await socket.says(event(2));
+    const c = client.subscribe("c", () => {}, { since: at(0) });
+    await socket.says(event(2), event(2, { entityId: "c" }));
+    c.unsubscribe();
     client.rotate();
     await settle();
     client.close();
@@ -864,8 +921,11 @@ describe("what the program does wrong", () => {
 it("a listener can be taken away", async () => {
   const client = world.client();
   const states = [];
-  client.on("state", ({ state }) => states.push(state))();
+  const off = client.on("state", ({ state }) => states.push(state));
+  client.on("state", ({ state }) => states.push(`other ${state}`));
   await settle();
-  assert.deepEqual(states, []);
+  off();
+  await world.socket.opens();
+  assert.deepEqual(states, ["connecting", "other connecting", "other connected"]);
   assert.ok(client instanceof NotificationsClient);
 });
