@@ -14,7 +14,13 @@ from benchmarks.machine import FUNCTION, cores, facts, measured, say, stay_on, t
 
 _BASELINE = "boto3"
 # With the milliseconds to reach.
-_MODULES = {_BASELINE: "", "ping.app": "<= 170", "subscribe.app": "<= 170", "notifier.app": "<= 190"}
+_MODULES = {
+    _BASELINE: "",
+    "default.app": "<= 80",
+    "ping.app": "<= 170",
+    "subscribe.app": "<= 170",
+    "notifier.app": "<= 190",
+}
 _ROUNDS = 15
 # Not a module of this folder: what it needed itself would be imported already.
 _MEASURE = """

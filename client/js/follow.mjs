@@ -15,6 +15,7 @@ client.on("state", (state) => {
   say(state);
   if (state.state === "closed") process.exitCode = state.code === "ClientClosed" ? 0 : 1;
 });
+let following = rest.length;
 for (const entityId of rest) {
   const subscription = client.subscribe(
     entityId,
@@ -22,6 +23,11 @@ for (const entityId of rest) {
     { since },
   );
   subscription.on("gap", (gap) => say({ gap: { entityId, ...gap } }));
-  subscription.on("error", (error) => say({ error: { entityId, ...error } }));
+  subscription.on("error", (error) => {
+    say({ error: { entityId, ...error } });
+    if (--following) return;
+    client.close();
+    process.exitCode = 1;
+  });
 }
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => client.close());

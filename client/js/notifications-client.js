@@ -92,6 +92,8 @@ class Emitter {
  */
 class Feed {
   waiting = new Map();
+  // Of what waits, what was there when a reply was asked for.
+  seen = [];
   // Something was seen that is not kept; only a reply can bring it.
   isBehind = false;
   // It has waited long enough: ask.
@@ -124,14 +126,19 @@ class Feed {
   /** Take an event as it comes. */
   take(event) {
     const [epoch, number] = parse(event.cursor);
-    if (this.isPlaced) {
-      if (epoch != this.epoch) this.isBehind = true;
-      else if (number == this.number + 1) this.advance(event);
-      if (epoch != this.epoch || number <= this.number) return;
+    if (this.isPlaced && epoch == this.epoch) {
+      if (number == this.number + 1) return this.advance(event);
+      if (number <= this.number) return;
     }
     if (this.waiting.size < MAX_WAITING) this.waiting.set(event.cursor, event);
     else this.isBehind = true;
     this.isDue ||= this.isPlaced && this.waiting.size == MAX_WAITING;
+  }
+
+  /** What was seen up to now will be in a reply. */
+  asked() {
+    this.seen = [...this.waiting.keys()];
+    this.isBehind = this.isDue = false;
   }
 
   /**
@@ -141,6 +148,11 @@ class Feed {
    */
   answer(asked, { cursor, recovered, more, events = [] }) {
     const [epoch, number] = parse(cursor);
+    for (const each of this.seen) {
+      const [seenEpoch, seenNumber] = parse(each);
+      // Of a log that is no more: what was pushed was in the log before.
+      if (seenEpoch != epoch || (!more && seenNumber > number)) this.waiting.delete(each);
+    }
     if (!this.isPlaced) {
       // Who asks for the last event needs that reply; who begins anywhere, any that leads to the end.
       if (this.since ? asked != this.since : more) return false;
@@ -149,12 +161,11 @@ class Feed {
       return !more;
     }
     const [askedEpoch, askedNumber] = parse(asked);
-    const isAhead = epoch != this.epoch || number > this.number;
     const isCovered = this.isCoveredBy(asked);
     for (const event of events) this.take(event);
     if (recovered && isCovered && number > this.number) this.moveTo(epoch, number);
     // From its very position: had it moved on meanwhile, it would not know whether it misses anything.
-    if (recovered === false && isAhead && askedEpoch == this.epoch && askedNumber >= this.number) {
+    if (recovered === false && askedEpoch == this.epoch && askedNumber >= this.number) {
       this.skipTo(epoch, number);
     }
     return !more && epoch == this.epoch && number <= this.number;
@@ -170,7 +181,7 @@ class Feed {
     this.place(`${epoch}-${number}`);
     for (const cursor of this.waiting.keys()) {
       const [waitingEpoch, waitingNumber] = parse(cursor);
-      if (waitingEpoch != epoch || waitingNumber <= number) this.waiting.delete(cursor);
+      if (waitingEpoch == epoch && waitingNumber <= number) this.waiting.delete(cursor);
     }
     const next = this.waiting.get(`${epoch}-${number + 1}`);
     if (next) this.advance(next);
@@ -183,15 +194,17 @@ class Feed {
 
   /** Pass over what cannot be had any more; what waits in between is handed on all the same. */
   skipTo(epoch, number) {
-    const gap = (to) => {
+    while (epoch != this.epoch || number != this.number) {
+      const first = [...this.waiting.keys()]
+        .map(parse)
+        .filter(([waitingEpoch, waitingNumber]) => waitingEpoch == epoch && waitingNumber <= number)
+        .map(([, waitingNumber]) => waitingNumber - 1);
+      const to = Math.min(number, ...first);
       const from = this.since;
       this.place(`${epoch}-${to}`);
       this.hooks.gap({ from, to: this.since });
       this.moveTo(epoch, to);
-    };
-    if (epoch != this.epoch) gap(number);
-    while (this.number < number) {
-      gap(Math.min(number, ...[...this.waiting.keys()].map((cursor) => parse(cursor)[1] - 1)));
+      if (this.number > number) return;
     }
   }
 }
@@ -367,7 +380,7 @@ class Line {
       if (feed.answer(since, part)) {
         this.synced.add(feed);
         feed.hooks.subscribed({ cursor: feed.since, recovered: part.recovered ?? true });
-      }
+      } else if (part.more) this.synced.delete(feed);
     }
     this.hooks.answered(entityId);
   }
@@ -661,26 +674,26 @@ export class NotificationsClient extends Emitter {
     }
   }
 
-  /** What was seen up to now will be in the reply. */
   #asked(entityId, since) {
     for (const feed of this.#feeds.get(entityId)) {
       if (feed.isPlaced && !feed.isCoveredBy(since)) continue;
-      feed.isBehind = false;
+      feed.asked();
       this.#calm(feed);
     }
   }
 
   #calm(feed) {
     clearTimeout(feed.timer);
-    feed.isDue = false;
     feed.timer = undefined;
   }
 
   /** Give what is missing some time to come by itself. */
   #watch(entityId) {
     for (const feed of this.#feeds.get(entityId) ?? []) {
-      if (!feed.isIncomplete) this.#calm(feed);
-      else if (feed.isDue) this.#work();
+      if (!feed.isIncomplete) {
+        feed.isDue = false;
+        this.#calm(feed);
+      } else if (feed.isDue) this.#work();
       else {
         feed.timer ??= setTimeout(() => {
           feed.isDue = true;

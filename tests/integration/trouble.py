@@ -76,7 +76,8 @@ class Proxy:
                 client.transport.abort()
             else:
                 await client.close()
-            for task in (*carrying, lasting):
+            lasting.cancel()
+            for task in carrying:
                 task.cancel()
 
     async def _last(self, client: ServerConnection) -> bool:

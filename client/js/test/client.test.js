@@ -161,11 +161,45 @@ describe("a subscription", () => {
     await socket.answers({ type: "History", recovered: false, events: [], cursor: at(3, OTHER) });
     await socket.says(event(4, { epoch: OTHER }));
 
-    assert.deepEqual(gaps, [{ from: at(1), to: at(3, OTHER) }]);
+    assert.deepEqual(gaps, [{ from: at(1), to: at(2, OTHER) }]);
     assert.deepEqual(where, [{ cursor: at(3, OTHER), recovered: false }]);
-    assert.deepEqual(numbers(seen), [1, 4]);
+    assert.deepEqual(numbers(seen), [1, 3, 4]);
     await world.passes(5_000);
     assert.equal(socket.requests.length, 2);
+  });
+
+  it("does not wait for ever for what a log that is no more has left", async () => {
+    const { seen, socket } = await following();
+    await socket.says(event(7, { epoch: OTHER }));
+    await world.passes(2_000);
+    await socket.answers({ type: "History", recovered: true, events: [event(1)], cursor: at(1) });
+    await world.passes(10_000);
+    assert.deepEqual(numbers(seen), [1]);
+    assert.equal(socket.requests.length, 2);
+  });
+
+  it("goes back with a log that was put back", async () => {
+    const { seen, socket, subscription } = await following();
+    const gaps = [];
+    subscription.on("gap", (gap) => gaps.push(gap));
+    for (const number of [1, 2, 3]) await socket.says(event(number));
+    await socket.ends();
+    await world.passes(1_000);
+    await world.socket.opens();
+    await world.socket.subscribed({ recovered: false, events: [], cursor: at(1) });
+    await world.socket.says(event(2));
+    assert.deepEqual([numbers(seen), gaps], [[1, 2, 3, 2], [{ from: at(3), to: at(1) }]]);
+  });
+
+  it("asks on where a reply to a further question says that there is more", async () => {
+    const { seen, socket } = await following();
+    await socket.says(event(4));
+    await world.passes(2_000);
+    const reply = { type: "History", recovered: true };
+    await socket.answers({ ...reply, events: [event(1)], cursor: at(1), more: true });
+    assert.equal(socket.last.since, at(1));
+    await socket.answers({ ...reply, events: [2, 3, 4, 5].map((n) => event(n)), cursor: at(5) });
+    assert.deepEqual(numbers(seen), [1, 2, 3, 4, 5]);
   });
 
   it("is no gap when what was lost to the history had come meanwhile", async () => {
