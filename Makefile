@@ -2,6 +2,7 @@
 
 AWS_PORT ?= 4566
 WS_PORT ?= 3001
+PAGE_PORT ?= 3002
 # A SAM CLI of your own; the default is the project's.
 SAM ?= .local/sam/bin/sam
 # The first interpreter that works and is new enough.
@@ -21,10 +22,15 @@ help: ## list the targets
 ##@ Run
 
 .PHONY: local
-local: ## run the application on this machine (AWS_PORT, WS_PORT)
+local: ## run the application on this machine (AWS_PORT, WS_PORT, PAGE_PORT)
 	@$(MAKE) --no-print-directory --silent -j3 .venv/local.done $(LOCAL_ENVIRONMENTS)
 	@.venv/bin/python -m local.sam_version $(SAM)
-	@exec .venv/bin/python -m local --aws-port "$(AWS_PORT)" --ws-port "$(WS_PORT)" --sam "$(SAM)"
+	@exec .venv/bin/python -m local --aws-port "$(AWS_PORT)" --ws-port "$(WS_PORT)" \
+		--page-port "$(PAGE_PORT)" --sam "$(SAM)"
+
+.PHONY: screenshot
+screenshot: .venv/dev.done ## take docs/page.png of the page of the running make local
+	@.venv/bin/python -m local.page.screenshot docs/page.png
 
 .PHONY: deploy
 deploy: $(SAM_ENVIRONMENT) ## build and deploy to AWS, asking for what it needs
@@ -61,6 +67,16 @@ TARGET ?= gateway
 conformance: test-environments ## check the local gateway; TARGET=emulator or wss://... checks another
 	.venv/bin/pytest tests/conformance --target $(TARGET)
 
+# The command of another client than the project's. AS_SPECIFIED=1 if it does not read CLIENT_OPTIONS,
+# SEES_STATUS=1 if it knows with which status a handshake was refused, LEAST=1 for the least alone.
+CLIENT ?=
+
+.PHONY: clients
+clients: ## play scenarios with the clients, or CLIENT="command" (AS_SPECIFIED, SEES_STATUS, LEAST)
+	@$(MAKE) --no-print-directory --silent .venv/dev.done $(if $(CLIENT),,$(NODE_MODULES))
+	.venv/bin/pytest tests/clients $(if $(LEAST),-m least) $(if $(CLIENT),--client "$(CLIENT)") \
+		$(if $(AS_SPECIFIED),--as-specified) $(if $(SEES_STATUS),--sees-status)
+
 # What `make bench` runs, one after another; QUICK=--quick shows in a minute that everything runs.
 BENCHMARKS = posting notifier cold_start units
 
@@ -84,7 +100,7 @@ bench-gateway: test-environments ## measure the local gateway
 .PHONY: scan
 scan: .local/scan/done ## checkov and bandit
 	.local/scan/bin/checkov --config-file .checkov.yaml
-	.local/scan/bin/bandit --quiet --configfile pyproject.toml --recursive functions local
+	.local/scan/bin/bandit --quiet --configfile pyproject.toml --recursive functions local client/python
 
 .PHONY: audit
 audit: .local/scan/done ## known vulnerabilities of the functions' dependencies (needs the advisory service)
@@ -92,7 +108,7 @@ audit: .local/scan/done ## known vulnerabilities of the functions' dependencies 
 
 .PHONY: test-environments
 test-environments:
-	@$(MAKE) --no-print-directory --silent -j3 .venv/dev.done $(LOCAL_ENVIRONMENTS)
+	@$(MAKE) --no-print-directory --silent -j3 .venv/dev.done $(LOCAL_ENVIRONMENTS) $(NODE_MODULES)
 
 ##@ Environments
 
@@ -124,6 +140,14 @@ endef
 .local/sam/done: local/requirements-sam.txt
 	$(call install,.local/sam,$<,the SAM CLI)
 
+# What the tests of the JavaScript client need. Without npm they are skipped.
+NODE_MODULES = $(if $(shell command -v npm),client/js/node_modules/.done)
+
+client/js/node_modules/.done: client/js/package.json
+	@echo "Installing what the JavaScript client's tests need ..."
+	@npm install --prefix client/js --silent --no-package-lock --no-audit --no-fund && touch $@ \
+		|| echo "npm could not; they will be skipped"
+
 .PHONY: clean
 clean: ## remove all that make made
-	rm -rf .venv .local .aws-sam
+	rm -rf .venv .local .aws-sam client/js/node_modules

@@ -2,19 +2,21 @@
 
 import argparse
 import fcntl
-import shlex
-import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from types import FrameType
 
 from local import stack
-from local.aws import HOST, REGION, LocalAws
+from local.aws import HOST, LocalAws
 from local.errors import LocalRunError
+from local.page import lines
 from local.processes import require_free_port
 
 FOLDER = stack.ROOT / ".local"
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        run(options.aws_port, options.ws_port, stack.Tools(sam=options.sam))
+        ports = Ports(options.aws_port, options.ws_port, options.page_port)
+        run(ports, stack.Tools(sam=options.sam))
     except LocalRunError as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -35,31 +38,62 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def run(aws_port: int, ws_port: int, tools: stack.Tools) -> None:
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the emulator, the WebSocket and the page are."""
+
+    aws: int
+    ws: int
+    page: int
+
+    def by_variable(self) -> dict[str, int]:
+        """Return the ports by the variables of `make local` that choose them."""
+        return {"AWS_PORT": self.aws, "WS_PORT": self.ws, "PAGE_PORT": self.page}
+
+
+def run(ports: Ports, tools: stack.Tools) -> None:
     """Start everything, print what to do next, and wait to be stopped."""
-    if aws_port == ws_port:
-        raise LocalRunError(f"AWS_PORT and WS_PORT are both {aws_port}: choose two ports.")
-    aws = LocalAws(aws_port)
+    for (one, port), (other, same) in combinations(ports.by_variable().items(), 2):
+        if port == same:
+            raise LocalRunError(f"{one} and {other} are both {port}: choose two ports.")
+    aws = LocalAws(ports.aws)
     outputs_file = FOLDER / "outputs.json"
     started = time.monotonic()
     with _only_run(FOLDER):
         # Of a run that could not clean up.
         outputs_file.unlink(missing_ok=True)
-        require_free_port(aws_port, "AWS_PORT")
-        require_free_port(ws_port, "WS_PORT")
+        for variable, port in ports.by_variable().items():
+            require_free_port(port, variable)
         print(f"Starting the emulator on {aws.endpoint_url} ...", flush=True)
         with stack.emulator(aws, tools, FOLDER):
             print("sam build ...", flush=True)
             built = stack.build(aws, tools, FOLDER)
             print("sam deploy ...", flush=True)
-            outputs = stack.deploy(aws, tools, built, f"{HOST}:{ws_port}")
-            with stack.gateway(aws, ws_port, outputs["WebSocketApiId"], FOLDER):
+            outputs = stack.deploy(aws, tools, built, f"{HOST}:{ports.ws}")
+            control_port = _free_port(ports)
+            with (
+                stack.gateway(
+                    *(aws, ports.ws, outputs["WebSocketApiId"], FOLDER),
+                    *("--control-port", str(control_port)),
+                ),
+                stack.page(aws, ports.page, outputs, control_port, FOLDER) as outputs,
+            ):
                 stack.write_outputs(outputs, outputs_file)
                 try:
                     print(_next_steps(outputs, time.monotonic() - started), flush=True)
                     signal.pause()
                 finally:
                     outputs_file.unlink()
+
+
+def _free_port(ports: Ports) -> int:
+    """Return a port for what nobody needs to know the address of."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
+        if port not in ports.by_variable().values():
+            return port
 
 
 @contextmanager
@@ -75,25 +109,22 @@ def _only_run(folder: Path) -> Iterator[None]:
 
 
 def _next_steps(outputs: dict[str, str], seconds: float) -> str:
-    aws_cli = shutil.which("aws") or str(Path(sys.executable).with_name("aws"))
-    put_events = [
-        *("env", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"),
-        *("aws" if shutil.which("aws") else aws_cli, "events", "put-events"),
-        *("--endpoint-url", outputs["AwsEndpointUrl"], "--region", REGION),
-        *("--entries", "file://events/entity-updated.json"),
-    ]
     return f"""
 Ready after {seconds:.0f} s. All addresses are in .local/outputs.json.
 
+Open {outputs["PageUrl"]} and see what it does: two clients, your events, and trouble on demand.
+
+Or step by step:
+
 1. Connect to {outputs["WebsocketUri"]}
    Postman: New > WebSocket, that address, header Sec-WebSocket-Protocol: websocket, Connect
-   wscat:   npx wscat -c {outputs["WebsocketUri"]} -s websocket
+   wscat:   {lines.wscat(outputs)}
 
 2. Send
    {{"action":"subscribe","entityId":"myTestEntityId"}}
 
 3. From this folder, in another terminal, publish an event
-   {shlex.join(put_events)}
+   {lines.put_events(outputs)}
 
 4. See the frame arrive: {{"type":"Entity Updated","entityId":"myTestEntityId",...}}
 
@@ -106,10 +137,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="make local", usage="make local [AWS_PORT=port] [WS_PORT=port] [SAM=path]"
+        prog="make local",
+        usage="make local [AWS_PORT=port] [WS_PORT=port] [PAGE_PORT=port] [SAM=path]",
     )
     parser.add_argument("--aws-port", type=_port, default=4566, help="the emulator (AWS_PORT)")
     parser.add_argument("--ws-port", type=_port, default=3001, help="the WebSocket (WS_PORT)")
+    parser.add_argument("--page-port", type=_port, default=3002, help="the page (PAGE_PORT)")
     parser.add_argument("--sam", type=Path, default=stack.Tools().sam, help="the SAM CLI (SAM)")
     return parser.parse_args(arguments)
 

@@ -81,6 +81,28 @@ def gateway(aws: LocalAws, port: int, api_id: str, folder: Path, *options: str) 
         yield
 
 
+@contextmanager
+def page(
+    aws: LocalAws, port: int, outputs: Mapping[str, str], control_port: int, folder: Path
+) -> Iterator[dict[str, str]]:
+    """Run the server of the page while the block lasts; yield the outputs with its address."""
+    outputs = {**outputs, "PageUrl": f"http://{HOST}:{port}"}
+    known = folder / "page.json"
+    write_outputs(outputs, known)
+    with running(
+        "page",
+        [
+            *(sys.executable, "-m", "local.page", "--port", str(port), "--outputs", known),
+            *("--control-url", f"http://{HOST}:{control_port}"),
+        ],
+        aws.environment() | {"PYTHONPATH": str(ROOT)},
+        log=folder / "page.log",
+        ready=lambda: _accepts(port),
+        within_seconds=30,
+    ):
+        yield outputs
+
+
 def build(aws: LocalAws, tools: Tools, folder: Path) -> Path:
     """Run `sam build` for this machine's interpreter and processor; return the built template."""
     folder = folder.absolute()

@@ -3,6 +3,7 @@
 The parts, each in the file of its name; an arrow reads "uses"::
 
     __main__ ─> options              the command line
+       ├──────> control              changes faults and ends connections while it runs
        └──────> gateway              the port; messages and ends of connections
                   ├─> handshake      who is let in: stage, authorizer, $connect
                   ├─> management     @connections

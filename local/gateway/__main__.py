@@ -8,6 +8,8 @@ import resource
 import signal
 import ssl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from botocore.config import Config
@@ -15,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
 from .api import ApiNotFoundError, ApiReader
+from .control import Control
 from .faults import Faults
 from .gateway import Gateway
 from .lambdas import Lambdas
@@ -57,7 +60,7 @@ async def run(options: Options) -> None:
     lambdas = Lambdas(lambda_url, options.region, credentials, options.concurrent_calls)
     throttle = Throttle(options.throttle_rate, options.throttle_burst)
     runtime = Runtime(options, api, lambdas, throttle, Faults(options))
-    gateway = Gateway(runtime)
+    gateway, control = Gateway(runtime), Control(runtime)
     stop = asyncio.Event()
     reread = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -65,20 +68,32 @@ async def run(options: Options) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reread.set)
     try:
-        try:
+        control_address = None
+        if options.control_port is not None:
+            # First, so that whoever finds the gateway ready finds this, too.
+            with _listening(f"127.0.0.1:{options.control_port}"):
+                control_address = await control.start(options.control_port)
+        with _listening(f"{options.host}:{options.port}"):
             address = await gateway.start(tls)
-        except OSError as error:
-            raise CannotStartError(
-                f"cannot listen on {options.host}:{options.port}: {error.strerror or error}"
-            ) from error
         stages = ", ".join(sorted(api.stages)) or "none yet"
         print(f"gateway ready: {address} api={api.id} stages: {stages}", flush=True)
+        if control_address:
+            print(f"control ready: {control_address}", flush=True)
         refresher = asyncio.create_task(_refresh(runtime, reader, reread))
         await stop.wait()
         refresher.cancel()
         await gateway.stop()
     finally:
+        await control.stop()
         await lambdas.close()
+
+
+@contextmanager
+def _listening(address: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotStartError(f"cannot listen on {address}: {error.strerror or error}") from error
 
 
 async def _refresh(runtime: Runtime, reader: ApiReader, reread: asyncio.Event) -> None:

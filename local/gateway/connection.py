@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from .events import Session
@@ -52,6 +55,7 @@ class GatewayConnection(ServerConnection):
         self._owes_too_much = False
         self._head_timer: asyncio.TimerHandle
         self._closing: asyncio.Task[None] | None = None
+        self.frozen = False
         self.session: Session | None = None
         self.subprotocol_to_echo: Subprotocol | None = None
 
@@ -65,6 +69,9 @@ class GatewayConnection(ServerConnection):
                 is always taken when none waits.
             websockets.exceptions.ConnectionClosed: The connection is closed or closing.
         """
+        if self.frozen and self.state is State.OPEN:
+            # Taken, as long as nobody has noticed; but no activity, so that an end is near.
+            return
         waiting = self.transport.get_write_buffer_size()
         if waiting and waiting + len(body) > buffer_bytes:
             raise BufferError(f"{waiting} bytes wait for the client")
@@ -84,6 +91,28 @@ class GatewayConnection(ServerConnection):
         if self._closing is None:
             self._closing = self.loop.create_task(self.close(code, reason))
 
+    def freeze(self) -> None:
+        """Leave the socket open, and neither read from it nor write to it ever again.
+
+        For ever, since what is swallowed meanwhile could not be made up for.
+        """
+        self.frozen = True
+        self.transport.pause_reading()
+
+    def cut(self) -> None:
+        """End the connection without a closing handshake."""
+        reset(self.transport)
+
+    def send_data(self) -> None:
+        """Write what the protocol has to say, unless nothing is to be heard any more."""
+        if not self.frozen:
+            super().send_data()
+            return
+        self.protocol.data_to_send()
+        if self.protocol.close_expected():
+            # Nobody will answer the close frame.
+            self.cut()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first request before being a WebSocket connection."""
         self.transport = cast(asyncio.Transport, transport)
@@ -92,6 +121,10 @@ class GatewayConnection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Collect the first request's head, then let one of the two libraries go on."""
+        if self.frozen:
+            # Flow control has gone on reading.
+            self.transport.pause_reading()
+            return
         if self._decided:
             super().data_received(data)
             if self._owes_too_much:
@@ -123,7 +156,8 @@ class GatewayConnection(ServerConnection):
         """Go on reading."""
         super().resume_writing()
         self._owes_too_much = False
-        self.transport.resume_reading()
+        if not self.frozen:
+            self.transport.resume_reading()
 
     def eof_received(self) -> None:
         """Close a connection that ends before its first request is whole."""
@@ -141,3 +175,11 @@ class GatewayConnection(ServerConnection):
         self._decided = True
         self._head_timer.cancel()
         self._undecided.discard(self.transport)
+
+
+def reset(transport: asyncio.BaseTransport) -> None:
+    """End a TCP connection by a reset."""
+    # Lingering for zero seconds turns the close into a reset.
+    sock: socket.socket = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    cast(asyncio.Transport, transport).abort()

@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import re
-import socket
-import struct
+from contextlib import suppress
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -15,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from . import events, refusals
-from .connection import MAX_MESSAGE_BYTES, GatewayConnection
+from .connection import MAX_MESSAGE_BYTES, GatewayConnection, reset
 from .events import Session
 from .faults import Fault
 from .refusals import Refusal, RefusedError
@@ -59,7 +58,7 @@ async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
         raise RefusedError(refusals.UNSIGNED)
     if not runtime.throttle.admits(stage):
         raise RefusedError(refusals.LIMITED)
-    await _meet_fault(runtime, request)
+    fault = await _meet_fault(runtime, request)
     if not _CONNECTION_ID.fullmatch(connection_id):
         raise RefusedError(
             Refusal(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
@@ -74,6 +73,9 @@ async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
     match request.method:
         case "POST":
             await _post(connection, body, runtime.options.client_buffer_bytes)
+            if fault is Fault.DUPLICATE:
+                with suppress(RefusedError):
+                    await _post(connection, body, runtime.options.client_buffer_bytes)
             return 200, ""
         case "GET":
             return 200, _describe(connection.session)
@@ -117,27 +119,23 @@ def _describe(session: Session) -> str:
     )
 
 
-async def _meet_fault(runtime: Runtime, request: web.BaseRequest) -> None:
-    if runtime.options.fault_latency_ms:
-        await asyncio.sleep(runtime.options.fault_latency_ms / 1000)
-    match runtime.faults.draw():
+async def _meet_fault(runtime: Runtime, request: web.BaseRequest) -> Fault | None:
+    """Raise or wait as the request's fault does, and return it."""
+    faults = runtime.faults
+    if faults.latency_seconds:
+        await asyncio.sleep(faults.latency_seconds)
+    fault = faults.draw()
+    match fault:
         case Fault.LIMITED:
             raise RefusedError(refusals.LIMITED)
         case Fault.GONE:
             raise RefusedError(refusals.GONE)
         case Fault.SERVER_ERROR:
-            status = runtime.faults.server_error_status()
-            raise RefusedError(refusals.FAILED._replace(status=status))
+            raise RefusedError(refusals.FAILED._replace(status=faults.server_error_status()))
         case Fault.RESET:
-            _reset(request.transport)
+            if request.transport is not None:
+                reset(request.transport)
             raise RefusedError(Refusal(500, "reset on demand"))
         case Fault.STALL:
-            await asyncio.sleep(runtime.options.fault_stall_seconds)
-
-
-def _reset(transport: asyncio.Transport | None) -> None:
-    # Lingering for zero seconds turns the close into a reset.
-    if transport is not None:
-        sock: socket.socket = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+            await asyncio.sleep(faults.stall_seconds)
+    return fault

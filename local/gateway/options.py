@@ -33,7 +33,7 @@ SHARE = between(0, 1)
 SECONDS = between(0.001, 1e9)
 WHERE = "where"
 LIMITS = "limits (the defaults are API Gateway's)"
-FAULTS = "faults (shares are 0 to 1; the five kinds of answer exclude each other)"
+FAULTS = "faults (shares are 0 to 1; the six kinds of answer exclude each other)"
 
 
 def option(group: str, default: Any, text: str, **settings: Any) -> Any:
@@ -64,6 +64,13 @@ class Options:
     )
     tls_cert: str | None = option(WHERE, None, "PEM certificate chain; with it the port speaks TLS")
     tls_key: str | None = option(WHERE, None, "PEM private key, when it is not in --tls-cert")
+    control_port: int | None = option(
+        WHERE,
+        None,
+        "port on 127.0.0.1 to change faults and end connections by; 0 takes a free one;"
+        " without it nobody can",
+        type=between(0, 65535, int),
+    )
     refresh_seconds: float = option(
         WHERE,
         5.0,
@@ -142,6 +149,9 @@ class Options:
     fault_stall: float = option(
         FAULTS, 0.0, "share of @connections requests held, then served", type=SHARE
     )
+    fault_duplicate: float = option(
+        FAULTS, 0.0, "share of posts whose frame goes out twice", type=SHARE
+    )
     fault_stall_seconds: float = option(FAULTS, 30.0, "seconds a request is held", type=SECONDS)
     fault_seed: int | None = option(
         FAULTS, None, "seed; the same order of requests then meets the same faults", type=int
@@ -160,9 +170,9 @@ def parse(arguments: list[str] | None = None) -> Options:
         settings = dict(item.metadata)
         groups[settings.pop("group")].add_argument("--" + item.name.replace("_", "-"), **settings)
     options = Options(**vars(parser.parse_args(arguments)))
-    shares = (options.fault_429, options.fault_5xx, options.fault_410)
-    if sum(shares) + options.fault_reset + options.fault_stall > 1:
-        parser.error("the shares of --fault-429, -5xx, -410, -reset and -stall exceed 1")
+    shares = (options.fault_429, options.fault_5xx, options.fault_410, options.fault_reset)
+    if sum(shares) + options.fault_stall + options.fault_duplicate > 1:
+        parser.error("the shares of --fault-429, -5xx, -410, -reset, -stall, -duplicate exceed 1")
     if options.tls_key and not options.tls_cert:
         parser.error("--tls-key needs --tls-cert")
     return options

@@ -54,6 +54,20 @@ def test_share_of_posts_fails(with_options: Starter, option: str, expected: set[
         client.receive(timeout=0.2)
 
 
+def test_share_of_posts_goes_out_twice(with_options: Starter) -> None:
+    """own: the post is answered once, and its frame sent again at once, in the share asked for."""
+    target, _ = with_options("--fault-duplicate", "0.5", "--fault-seed", "1")
+    client = target.connect()
+    management = target.management()
+    for number in range(60):
+        management.post_to_connection(ConnectionId=client.id, Data=str(number).encode())
+    management.post_to_connection(ConnectionId=client.id, Data=b'"last"')
+    frames = list(iter(client.receive, "last"))
+    assert frames == sorted(frames)
+    assert set(frames) == set(range(60))
+    assert 15 <= len(frames) - 60 <= 45
+
+
 def test_reset_is_a_reset(with_options: Starter) -> None:
     """own: the TCP connection of the post is reset, not closed."""
     target, _ = with_options("--fault-reset", "1")

@@ -12,8 +12,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -25,10 +27,11 @@ from local.aws import HOST
 
 OUTPUTS = stack.ROOT / ".local/outputs.json"
 MAKE, PS = shutil.which("make") or "make", shutil.which("ps") or "ps"
+PORTS = ("AWS_PORT", "WS_PORT", "PAGE_PORT")
 LAST_LINE = "Ctrl-C stops everything."
 START_SECONDS = 180
-# What the emulator and the gateway get to end by themselves, one after the other, and some slack.
-STOP_SECONDS = 30
+# What emulator, gateway and page get to end by themselves, one after the other, and some slack.
+STOP_SECONDS = 40
 
 
 class Run:
@@ -108,6 +111,10 @@ def ps(*arguments: str) -> str:
     return subprocess.run([PS, *arguments], stdout=subprocess.PIPE, text=True, check=False).stdout
 
 
+def page_of(ports: dict[str, int]) -> str:
+    return f"http://{HOST}:{ports['PAGE_PORT']}"
+
+
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -144,7 +151,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     runs = []
 
     def start(**variables: object) -> Run:
-        ports = {"AWS_PORT": free_port(), "WS_PORT": free_port()}
+        ports = {variable: free_port() for variable in PORTS}
         log = tmp_path_factory.mktemp("make-local") / "log"
         runs.append(Run(log, **{**ports, **variables}))
         return runs[-1]
@@ -156,7 +163,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
-    return {"AWS_PORT": free_port(), "WS_PORT": free_port()}
+    return {variable: free_port() for variable in PORTS}
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +187,10 @@ async def refused(run: Run) -> str:
 def test_it_prints_the_address_and_the_next_steps(shared: Run, ports: dict[str, int]) -> None:
     address = f"ws://{HOST}:{ports['WS_PORT']}/v1"
 
+    steps = shared.printed.partition("Ready after")[2]
+    addresses = re.findall(r"https?://\S+|wss?://\S+", steps)
+    assert addresses[0] == page_of(ports)
+    assert f"Open {page_of(ports)} " in steps
     assert f"Connect to {address}" in shared.printed
     assert f"npx wscat -c {address} -s websocket" in shared.printed
     assert "header Sec-WebSocket-Protocol: websocket" in shared.printed
@@ -194,11 +205,29 @@ def test_it_writes_all_outputs_with_addresses_that_work_here(
 
     assert outputs["WebsocketUri"] == f"ws://{HOST}:{ports['WS_PORT']}/v1"
     assert outputs["AwsEndpointUrl"] == endpoint
+    assert outputs["PageUrl"] == page_of(ports)
     assert outputs["EventBusName"] == "default"
     assert outputs["TableName"]
     queues = [url for name, url in outputs.items() if name.endswith("QueueUrl")]
     assert len(queues) == 5
     assert all(url.startswith(f"{endpoint}/") for url in queues)
+
+
+def test_the_page_is_served_and_knows_this_run(shared: Run, ports: dict[str, int]) -> None:
+    def read(path: str) -> str:
+        with urllib.request.urlopen(page_of(ports) + path, timeout=10) as response:
+            return str(response.read().decode())
+
+    assert "<title>WebSocket notifications</title>" in read("/")
+    configuration = json.loads(read("/api/configuration"))
+    outputs = shared.outputs()
+    assert configuration["websocketUri"] == outputs["WebsocketUri"]
+    assert configuration["putEvents"] in shared.printed
+    assert configuration["wscat"] in shared.printed
+    # It has found the gateway's control, and the services.
+    inside = json.loads(read("/api/inside"))
+    assert set(inside["faults"].values()) == {0, 30}
+    assert inside["letters"]["total"] == 0
 
 
 async def test_the_printed_put_events_line_works_as_pasted(shared: Run) -> None:
@@ -268,21 +297,21 @@ async def test_a_terminate_signal_while_it_starts_stops_everything_it_started(
     assert all(map(is_free, ports.values()))
 
 
-@pytest.mark.parametrize(("used", "other"), [("AWS_PORT", "WS_PORT"), ("WS_PORT", "AWS_PORT")])
+@pytest.mark.parametrize("used", PORTS)
 async def test_a_port_in_use_is_named_with_the_variable_to_change(
-    start: Starter, ports: dict[str, int], used: str, other: str
+    start: Starter, ports: dict[str, int], used: str
 ) -> None:
     with occupied() as port:
-        printed = await refused(start(**{used: port, other: ports[other]}))
+        printed = await refused(start(**{**ports, used: port}))
 
     assert f"Port {port} " in printed
     assert f"make local {used}=" in printed
-    assert is_free(ports[other])
+    assert all(is_free(ports[other]) for other in PORTS if other != used)
     assert not OUTPUTS.exists()
 
 
 @pytest.mark.parametrize("value", ["0", "70000", "abc", "-1"])
-@pytest.mark.parametrize("variable", ["AWS_PORT", "WS_PORT"])
+@pytest.mark.parametrize("variable", PORTS)
 async def test_what_is_no_port_is_refused_with_what_would_be_one(
     start: Starter, variable: str, value: str
 ) -> None:
@@ -294,13 +323,13 @@ async def test_what_is_no_port_is_refused_with_what_would_be_one(
     assert not OUTPUTS.exists()
 
 
-async def test_one_port_for_both_is_refused(start: Starter) -> None:
+@pytest.mark.parametrize(("one", "other"), [*combinations(PORTS, 2)])
+async def test_one_port_for_both_is_refused(start: Starter, one: str, other: str) -> None:
     port = free_port()
 
-    printed = await refused(start(AWS_PORT=port, WS_PORT=port))
+    printed = await refused(start(**{one: port, other: port}))
 
-    assert str(port) in printed
-    assert "WS_PORT" in printed
+    assert f"{one} and {other} are both {port}" in printed
     assert is_free(port)
     assert not OUTPUTS.exists()
 

@@ -1,0 +1,50 @@
+/** What there is to copy, with the addresses of this run. */
+
+import { byId, make, say } from "./dom.js";
+
+const javascript = (uri, entityId) => `import { NotificationsClient } from "./client/js/notifications-client.js";
+
+const client = new NotificationsClient("${uri}");
+client.subscribe("${entityId}", (event) => console.log(event));`;
+
+const python = (uri, entityId) => `import asyncio
+from notifications_client import NotificationsClient
+
+async def main():
+    async with NotificationsClient("${uri}") as client:
+        async for event in client.subscribe("${entityId}"):
+            print(event)
+
+asyncio.run(main())`;
+
+export const showSnippets = ({ websocketUri, wscat, putEvents }, entityId) => {
+  const snippets = [
+    ["Connect with wscat", wscat],
+    ["Publish, from this project's folder", putEvents],
+    ["JavaScript, in this project's folder", javascript(websocketUri, entityId)],
+    ["Python, with PYTHONPATH=client/python", python(websocketUri, entityId)],
+  ];
+  byId("snippets").replaceChildren(
+    ...snippets.map(([label, text]) => {
+      const button = make("button", { type: "button" }, "Copy");
+      button.setAttribute("aria-label", `Copy: ${label}`);
+      button.addEventListener("click", async () => {
+        try {
+          await navigator.clipboard.writeText(text);
+          say(byId("copy-said"), `Copied: ${label}.`);
+        } catch {
+          say(byId("copy-said"), "The browser does not let this page copy; select the text.", true);
+        }
+      });
+      const code = make("pre", { tabIndex: 0 }, make("code", {}, text));
+      code.setAttribute("role", "region");
+      code.setAttribute("aria-label", label);
+      return make(
+        "div",
+        { className: "snippet" },
+        make("div", { className: "title" }, make("h3", {}, label), button),
+        code,
+      );
+    }),
+  );
+};
