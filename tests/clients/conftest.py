@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +145,8 @@ class Play:
             item
             for item in items
             if isinstance(item, pytest.Function)
+            # All of the run are here, those of other folders too.
+            and item.path.is_relative_to(Path(__file__).parent)
             and inspect.iscoroutinefunction(item.obj)
             and not item.get_closest_marker("skip")
         ]
