@@ -22,11 +22,23 @@ help: ## list the targets
 ##@ Run
 
 .PHONY: local
-local: ## run the application on this machine (AWS_PORT, WS_PORT, PAGE_PORT)
+local: ## run the application on this machine (AWS_PORT, WS_PORT, PAGE_PORT, AUTH=jwt)
 	@$(MAKE) --no-print-directory --silent -j3 .venv/local.done $(LOCAL_ENVIRONMENTS)
 	@.venv/bin/python -m local.sam_version $(SAM)
 	@exec .venv/bin/python -m local --aws-port "$(AWS_PORT)" --ws-port "$(WS_PORT)" \
-		--page-port "$(PAGE_PORT)" --sam "$(SAM)"
+		--page-port "$(PAGE_PORT)" --sam "$(SAM)" --auth "$(AUTH)" \
+		--jwks-url "$(JWKS_URL)" --issuer "$(ISSUER)" --audience "$(AUDIENCE)"
+
+.PHONY: token
+token: .venv/local.done ## mint a token for make local AUTH=jwt (USER, ENTITIES, TENANT, MINUTES)
+	@.venv/bin/python -m local.token --page-port "$(PAGE_PORT)" --user "$$TOKEN_USER" \
+		--entities "$$ENTITIES" --tenant "$$TENANT" --minutes "$$MINUTES"
+
+# The shell's own USER is nobody's wish. What is exported, the shell does not interpret.
+token: export TOKEN_USER = $(if $(filter command,$(origin USER)),$(USER))
+token: export ENTITIES ?=
+token: export TENANT ?=
+token: export MINUTES ?=
 
 .PHONY: screenshot
 screenshot: .venv/dev.done ## take docs/page.png of the page of the running make local

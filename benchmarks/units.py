@@ -28,6 +28,7 @@ from push.observability import logger
 from push.protocol import Wanted
 from push.subscriptions import Subscriptions, forget, room_for_one
 from push.topics import LONGEST_CURSOR, Cursor, Log, Topic
+from support import events
 from support.dynamodb import DynamoDB, Meter
 from support.exchange import FakeExchange
 
@@ -144,7 +145,7 @@ def an_event(of: Topic, frame_bytes: int, event_id: str) -> Event:
     """Return an event whose frame has about so many bytes."""
 
     def parsed(message: str) -> Event:
-        return Event.parse(
+        return events.parsed(
             json.dumps(
                 {
                     "detail-type": "Entity Updated",

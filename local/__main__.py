@@ -13,9 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from types import FrameType
 
-from local import stack
+from local import issuer, stack
 from local.aws import HOST, LocalAws
 from local.errors import LocalRunError
+from local.issuer import Claims, Issuer, signing_key
 from local.page import lines
 from local.processes import require_free_port
 
@@ -29,7 +30,13 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, _interrupt)
     try:
         ports = Ports(options.aws_port, options.ws_port, options.page_port)
-        run(ports, stack.Tools(sam=options.sam))
+        accepted = issuer.chosen(
+            *(options.auth, ports.page),
+            keys_url=options.jwks_url,
+            name=options.issuer,
+            audience=options.audience,
+        )
+        run(ports, stack.Tools(sam=options.sam), accepted)
     except LocalRunError as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -51,8 +58,12 @@ class Ports:
         return {"AWS_PORT": self.aws, "WS_PORT": self.ws, "PAGE_PORT": self.page}
 
 
-def run(ports: Ports, tools: stack.Tools) -> None:
-    """Start everything, print what to do next, and wait to be stopped."""
+def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None) -> None:
+    """Start everything, print what to do next, and wait to be stopped.
+
+    Args:
+        accepted: whose tokens clients need; None if they need none.
+    """
     for (one, port), (other, same) in combinations(ports.by_variable().items(), 2):
         if port == same:
             raise LocalRunError(f"{one} and {other} are both {port}: choose two ports.")
@@ -64,23 +75,33 @@ def run(ports: Ports, tools: stack.Tools) -> None:
         outputs_file.unlink(missing_ok=True)
         for variable, port in ports.by_variable().items():
             require_free_port(port, variable)
+        key = signing_key() if accepted == Issuer.own(ports.page) else None
         print(f"Starting the emulator on {aws.endpoint_url} ...", flush=True)
         with stack.emulator(aws, tools, FOLDER):
             print("sam build ...", flush=True)
             built = stack.build(aws, tools, FOLDER)
             print("sam deploy ...", flush=True)
-            outputs = stack.deploy(aws, tools, built, f"{HOST}:{ports.ws}")
+            outputs = stack.deploy(
+                *(aws, tools, built, f"{HOST}:{ports.ws}"),
+                accepted.parameters() if accepted else None,
+            )
+            outputs |= accepted.outputs() if accepted else {}
             control_port = _free_port(ports)
             with (
                 stack.gateway(
                     *(aws, ports.ws, outputs["WebSocketApiId"], FOLDER),
                     *("--control-port", str(control_port)),
                 ),
-                stack.page(aws, ports.page, outputs, control_port, FOLDER) as outputs,
+                stack.page(
+                    *(aws, ports.page, outputs, control_port, FOLDER),
+                    issuer.FOLDER if key else None,
+                ) as outputs,
             ):
                 stack.write_outputs(outputs, outputs_file)
                 try:
-                    print(_next_steps(outputs, time.monotonic() - started), flush=True)
+                    seconds = time.monotonic() - started
+                    token = key.mint(Issuer.own(ports.page), Claims()) if key else None
+                    print(_next_steps(outputs, seconds, _access(outputs, token)), flush=True)
                     signal.pause()
                 finally:
                     outputs_file.unlink()
@@ -108,17 +129,48 @@ def _only_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def _next_steps(outputs: dict[str, str], seconds: float) -> str:
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """What is printed of who is let in, and of what to put where."""
+
+    remark: str
+    subprotocols: str
+    wscat: str
+    more: str = ""
+
+
+def _access(outputs: dict[str, str], token: str | None) -> _Access:
+    wscat = lines.wscat(outputs)
+    accepted = Issuer.of_outputs(outputs)
+    if accepted is None:
+        remark = "WITHOUT AUTHENTICATION: anybody who knows the address hears everything."
+        return _Access(f"{remark} To ask for tokens: make local AUTH=jwt", "websocket", wscat)
+    if token is None:
+        remark = f"Clients need a token of {accepted.name} for {accepted.audience}."
+        return _Access(remark, "websocket, TOKEN", wscat)
+    claims = Claims()
+    return _Access(
+        f"Clients need a token. This one lets {claims.user} hear everything for "
+        f"{claims.minutes} minutes:\n\n{token}",
+        f"websocket, {token}",
+        f"npx wscat -c {outputs['WebsocketUri']} -s websocket -s {token}",
+        '\n   Others:  make token USER=bob ENTITIES="order-17 shop/*" MINUTES=5',
+    )
+
+
+def _next_steps(outputs: dict[str, str], seconds: float, access: _Access) -> str:
     return f"""
 Ready after {seconds:.0f} s. All addresses are in .local/outputs.json.
+
+{access.remark}
 
 Open {outputs["PageUrl"]} and see what it does: two clients, your events, and trouble on demand.
 
 Or step by step:
 
 1. Connect to {outputs["WebsocketUri"]}
-   Postman: New > WebSocket, that address, header Sec-WebSocket-Protocol: websocket, Connect
-   wscat:   {lines.wscat(outputs)}
+   Postman: New > WebSocket, that address, header Sec-WebSocket-Protocol: {access.subprotocols}
+   wscat:   {access.wscat}{access.more}
 
 2. Send
    {{"action":"subscribe","entityId":"myTestEntityId"}}
@@ -138,12 +190,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make local",
-        usage="make local [AWS_PORT=port] [WS_PORT=port] [PAGE_PORT=port] [SAM=path]",
+        usage="make local [AWS_PORT=port] [WS_PORT=port] [PAGE_PORT=port] [SAM=path]"
+        " [AUTH=jwt [JWKS_URL=address ISSUER=name AUDIENCE=name]]",
     )
     parser.add_argument("--aws-port", type=_port, default=4566, help="the emulator (AWS_PORT)")
     parser.add_argument("--ws-port", type=_port, default=3001, help="the WebSocket (WS_PORT)")
     parser.add_argument("--page-port", type=_port, default=3002, help="the page (PAGE_PORT)")
     parser.add_argument("--sam", type=Path, default=stack.Tools().sam, help="the SAM CLI (SAM)")
+    parser.add_argument("--auth", default="", help="jwt: clients need a token (AUTH)")
+    parser.add_argument("--jwks-url", default="", help="keys of somebody else (JWKS_URL)")
+    parser.add_argument("--issuer", default="", help="`iss` of their tokens (ISSUER)")
+    parser.add_argument("--audience", default="", help="`aud` of their tokens (AUDIENCE)")
     return parser.parse_args(arguments)
 
 

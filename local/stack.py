@@ -83,9 +83,18 @@ def gateway(aws: LocalAws, port: int, api_id: str, folder: Path, *options: str) 
 
 @contextmanager
 def page(
-    aws: LocalAws, port: int, outputs: Mapping[str, str], control_port: int, folder: Path
+    aws: LocalAws,
+    port: int,
+    outputs: Mapping[str, str],
+    control_port: int,
+    folder: Path,
+    issuer_folder: Path | None = None,
 ) -> Iterator[dict[str, str]]:
-    """Run the server of the page while the block lasts; yield the outputs with its address."""
+    """Run the server of the page while the block lasts; yield the outputs with its address.
+
+    Args:
+        issuer_folder: of the key of the own issuer, whose tokens it mints for the page.
+    """
     outputs = {**outputs, "PageUrl": f"http://{HOST}:{port}"}
     known = folder / "page.json"
     write_outputs(outputs, known)
@@ -94,6 +103,7 @@ def page(
         [
             *(sys.executable, "-m", "local.page", "--port", str(port), "--outputs", known),
             *("--control-url", f"http://{HOST}:{control_port}"),
+            *(("--issuer-folder", issuer_folder) if issuer_folder else ()),
         ],
         aws.environment() | {"PYTHONPATH": str(ROOT)},
         log=folder / "page.log",

@@ -1,6 +1,6 @@
 """What the built template needs before the emulator can deploy it.
 
-The template is written for AWS. Six things differ here. All but what is made through an API once
+The template is written for AWS. Seven things differ here. All but what is made through an API once
 the stack stands are done to a copy of what `sam build` made:
 
 - the emulator's CloudFormation refuses a template that holds a type it does not know. Route
@@ -12,7 +12,8 @@ the stack stands are done to a copy of what `sam build` made:
   AWS are those of the single action;
 - it unpacks a function's package, 40 MB in 2,700 files, for each of its workers, and starts one
   for each concurrent call: what it deploys is empty, and the code is run where `sam build` put it;
-- the public name of the API does not resolve, so it becomes the local gateway's address.
+- the public name of the API does not resolve, so it becomes the local gateway's address;
+- an issuer on this machine publishes its keys without TLS, which no parameter allows.
 """
 
 import re
@@ -102,7 +103,14 @@ def adapt(
                 resources[logical_id] = resource | {"Properties": _with_batches(properties)}
             case _:
                 resources[logical_id] = resource
-    return _with_local_address({**template, "Resources": resources}, gateway_address), responses
+    adapted = {
+        **template,
+        "Parameters": {
+            name: _without_tls(parameter) for name, parameter in template["Parameters"].items()
+        },
+        "Resources": resources,
+    }
+    return _with_local_address(adapted, gateway_address), responses
 
 
 def times_to_live(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -113,6 +121,12 @@ def times_to_live(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if resource["Type"] == "AWS::DynamoDB::Table"
         and "TimeToLiveSpecification" in resource["Properties"]
     }
+
+
+def _without_tls(parameter: dict[str, Any]) -> dict[str, Any]:
+    """Let a parameter that is an address be one without TLS."""
+    pattern = parameter.get("AllowedPattern", "").replace("(https://", "(https?://")
+    return parameter | {"AllowedPattern": pattern} if pattern else parameter
 
 
 def _with_numbers(node: Any, numbers: Mapping[str, int]) -> Any:

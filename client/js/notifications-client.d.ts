@@ -14,6 +14,22 @@ export interface NotificationEvent<Data = unknown> {
   cursor: string;
 }
 
+/** What was pushed to the user: the frame as it came. */
+export interface UserNotification<Data = unknown> {
+  type: "User Push Notification";
+  message?: unknown;
+  /** As the publisher wrote it; absent if he did not. */
+  callback?: unknown;
+  /** As the publisher wrote it; absent if he did not. */
+  data?: Data;
+  /** The same for a repeated frame. */
+  id: string;
+  /** When it was published, ISO 8601. */
+  time: string;
+  /** `<epoch>-<number>`, for `since`. */
+  cursor: string;
+}
+
 /** What could not be brought any more: everything after `from`, up to and with `to`. */
 export interface Gap {
   from: string;
@@ -40,7 +56,7 @@ export type State = "connecting" | "connected" | "disconnected" | "closed";
 
 export interface SubscriptionEvents {
   gap: Gap;
-  /** The subscription is refused, and over. */
+  /** The subscription is refused, or not covered by a new token's grants, and over. */
   error: SubscriptionError;
   /** Nothing is missing now, up to `cursor`: after subscribing, and after each reconnection. */
   subscribed: { cursor: string; recovered: boolean };
@@ -63,6 +79,9 @@ export interface Subscription {
   ): () => void;
 }
 
+/** A subscription to the user's own: the same, without an entity. */
+export type UserSubscription = Omit<Subscription, "entityId">;
+
 /** The part of a WebSocket that is used, such as that of browsers and of the package ws. */
 export interface WebSocketLike {
   onopen: ((event: any) => void) | null;
@@ -77,10 +96,12 @@ export interface WebSocketLike {
 /** All times in milliseconds. */
 export interface ClientOptions {
   /**
-   * Called once for each attempt, so give it a time limit of its own. Throw `UnauthorizedError` if
-   * there is no token to be had: the client closes. Any other error is tried again.
+   * Called once for each attempt, so give it a time limit of its own, and at four fifths of a JWT's
+   * life, to renew it. Throw `UnauthorizedError` if there is no token to be had: the client closes.
+   * Any other error is tried again.
    *
-   * `reason` is "connect", "reconnect", "rotate", or the code of a `Disconnect` frame.
+   * `reason` is "connect", "reconnect", "rotate", "authenticate", or a code with which the service
+   * ended the connection, such as "TokenExpired": a token that was kept is of no use then.
    */
   getToken?: (attempt: { reason: string }) => string | undefined | Promise<string | undefined>;
   /** Needed where there is no global one, such as Node 20: that of the package ws. */
@@ -124,6 +145,11 @@ export class NotificationsClient {
     handler: (event: NotificationEvent<Data>) => unknown,
     options?: { since?: string },
   ): Subscription;
+  /** The same with what is pushed to the user whose token it is. */
+  subscribeUser<Data = unknown>(
+    handler: (notification: UserNotification<Data>) => unknown,
+    options?: { since?: string },
+  ): UserSubscription;
   /** Call `handler` on an event; the returned function ends that. */
   on<Type extends keyof ClientEvents>(
     type: Type,

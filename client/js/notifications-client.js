@@ -24,6 +24,11 @@ const MAX_ENTITIES = 99;
 const MAX_REQUEST_BYTES = 32_000;
 const TICK_MS = 15_000;
 const LATE_MS = 10_000;
+// Nothing is renewed before, however old the token was.
+const RENEW_MS = 1_000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+// In place of an entity's id; ids are strings.
+const USER = Symbol("user");
 
 const now = () => Date.now();
 const between = (low, high) => low + Math.random() * (high - low);
@@ -34,6 +39,27 @@ const isHidden = () => globalThis.document?.hidden;
 const parse = (cursor) => {
   const [epoch, number] = String(cursor).split("-");
   return [epoch, Number(number)];
+};
+
+/** What a request says to be about an entity, or the user. */
+const subject = (entityId) => (entityId == USER ? { user: true } : { entityId });
+
+/** The part of a JWT that says how long it lives; it is not for the client to trust or to doubt. */
+const claimsOf = (token) => {
+  try {
+    const { iat, exp } = JSON.parse(
+      atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")),
+    );
+    return { iat: iat * 1000, exp: exp * 1000 };
+  } catch {
+    return {};
+  }
+};
+
+/** Why there is no token. */
+const withoutToken = (error) => {
+  const isFinal = error?.name == "UnauthorizedError";
+  return { code: isFinal ? "Unauthorized" : "TokenFailed", reason: error?.message, isFinal };
 };
 
 /** Call what is not ours: its failure is reported, and harms nobody. */
@@ -217,9 +243,10 @@ class Line {
   synced = new WeakSet();
   failures = 0;
   most = MAX_ENTITIES;
+  renewals = 0;
 
-  constructor(socket, options, hooks) {
-    Object.assign(this, { socket, options, hooks });
+  constructor(socket, claims, options, hooks) {
+    Object.assign(this, { socket, claims, options, hooks });
     this.timer = setTimeout(
       () => this.leave({ code: "ConnectTimeout" }),
       options.connectTimeoutMs,
@@ -238,8 +265,34 @@ class Line {
     const period = Math.min(TICK_MS, this.options.pingIntervalMs / 4);
     this.ticks = setInterval(() => this.tick(period), period);
     this.rotation = setTimeout(this.hooks.rotate, between(...this.options.rotateAfterMs));
+    this.renewLater(RENEW_MS);
     this.hooks.opened(this);
     this.work();
+  }
+
+  /** Renew the token at four fifths of its life, not before `least` ms, nor after its end. */
+  renewLater(least) {
+    const { iat, exp } = this.claims;
+    // Comparisons with what is not there are false.
+    if (!(iat > 0 && iat < exp && now() + least < exp)) return;
+    const ms = Math.min(iat + (exp - iat) * 0.8 - now(), MAX_TIMER_MS);
+    if (ms > least) this.renewals = 0;
+    this.renewal = setTimeout(() => this.renew(), Math.max(ms, least));
+  }
+
+  async renew() {
+    try {
+      const token = await this.options.getToken({ reason: "authenticate" });
+      // One that lives no longer is the same as before: perhaps there is another soon.
+      if (token && !(claimsOf(token).exp <= this.claims.exp)) {
+        this.token = token;
+        return this.work();
+      }
+    } catch (error) {
+      const why = withoutToken(error);
+      if (why.isFinal) return this.leave(why);
+    }
+    if (!this.isLeft) this.renewLater(this.hooks.delay(++this.renewals));
   }
 
   tick(period) {
@@ -263,8 +316,14 @@ class Line {
     } catch {
       return;
     }
-    if (frame?.type == "Entity Updated") this.hooks.event(frame);
+    if (frame?.type == "Entity Updated") this.hooks.event(frame.entityId, frame);
+    else if (frame?.type == "User Push Notification") this.hooks.event(USER, frame);
     else if (frame?.type == "Disconnect") this.leave({ ...frame, isFinal: frame.reconnect === false });
+    // Not the reply to a request: the grants do not cover it any more.
+    else if (frame?.type == "Unsubscribed" && frame.code) {
+      this.entities.delete(frame.entityId);
+      this.hooks.refused(frame.entityId, frame);
+    }
     // What API Gateway says itself names no request of ours: it is about the only one.
     else if (this.request && (frame?.type ? frame.requestId == this.request.id : frame?.message)) {
       this.request.answered(frame);
@@ -282,6 +341,10 @@ class Line {
       const { code } = reply;
       if (code == "ConnectionGone" || code == "NotSubscribed") {
         return this.leave({ code: "ConnectionGone" });
+      }
+      // Another connection, with another token.
+      if (code == "TokenExpired" || (code && code != "ServiceUnavailable" && request.frame.token)) {
+        return this.leave(reply);
       }
       if (reply.type && code != "ServiceUnavailable" && this.isDone(request, reply)) {
         this.failures = 0;
@@ -311,6 +374,19 @@ class Line {
   /** Return the next request, with what is to be done with its reply. */
   next() {
     const { feeds } = this.hooks;
+    const { token } = this;
+    if (token) {
+      return {
+        frame: { action: "authenticate", token },
+        done: () => {
+          this.token = undefined;
+          this.claims = claimsOf(token);
+          this.renewLater(this.hooks.delay(++this.renewals));
+        },
+      };
+    }
+    // A connection has its user's notifications from the beginning to the end.
+    if (!feeds.has(USER)) this.entities.delete(USER);
     const unwanted = gather([...this.entities].filter((entityId) => !feeds.has(entityId)));
     if (unwanted[0] != undefined) {
       return {
@@ -335,10 +411,10 @@ class Line {
 
   subscribe(wanted) {
     const entities = gather(
-      wanted.map(([entityId, [feed]]) => ({ entityId, since: feed.since })),
+      wanted.map(([entityId, [feed]]) => ({ ...subject(entityId), since: feed.since })),
       this.most,
     );
-    for (const { entityId, since } of entities) this.hooks.asked(entityId, since);
+    for (const [index, { since }] of entities.entries()) this.hooks.asked(wanted[index][0], since);
     return {
       frame: { action: "subscribe", entities },
       done: (reply) => {
@@ -347,7 +423,8 @@ class Line {
           this.most = entities.length >> 1;
           return;
         }
-        for (const [index, { entityId, since }] of entities.entries()) {
+        for (const [index, { since }] of entities.entries()) {
+          const [entityId] = wanted[index];
           const part = reply.code ? reply : reply.entities[index];
           if (part.code) this.hooks.refused(entityId, part);
           else {
@@ -364,7 +441,7 @@ class Line {
     const { since = "last" } = feed;
     this.hooks.asked(entityId, since);
     return {
-      frame: { action: "history", entityId, since },
+      frame: { action: "history", ...subject(entityId), since },
       failed: () => (feed.isDue = true),
       done: (reply) => {
         if (reply.code) return this.hooks.refused(entityId, reply, feed);
@@ -410,9 +487,8 @@ class Line {
     if (this.isLeft) return;
     this.isLeft = true;
     this.isOpen = false;
-    for (const timer of [this.timer, this.ticks, this.rotation, this.request?.timer]) {
-      clearTimeout(timer);
-    }
+    const { timer, ticks, rotation, renewal, request } = this;
+    for (const each of [timer, ticks, rotation, renewal, request?.timer]) clearTimeout(each);
     const { socket } = this;
     socket.onopen = socket.onmessage = socket.onclose = null;
     if (/Timeout/.test(why?.code) && socket.terminate) socket.terminate();
@@ -451,6 +527,7 @@ export class NotificationsClient extends Emitter {
   #failures = 0;
   #timer;
   #again;
+  #reason = "reconnect";
   #requests = 0;
   #listeners = [];
 
@@ -467,13 +544,13 @@ export class NotificationsClient extends Emitter {
       opened: (line) => this.#opened(line),
       settled: (line) => this.#settled(line),
       ended: (line, why) => this.#ended(line, why),
-      event: (event) => {
-        this.#feeds.get(event.entityId)?.forEach((feed) => feed.take(event));
-        this.#watch(event.entityId);
+      event: (entityId, event) => {
+        this.#feeds.get(entityId)?.forEach((feed) => feed.take(event));
+        this.#watch(entityId);
       },
       asked: (entityId, since) => this.#asked(entityId, since),
       answered: (entityId) => this.#watch(entityId),
-      refused: (entityId, { code, message }, one) => {
+      refused: (entityId, { code, message = "" }, one) => {
         for (const feed of one ? [one] : this.#feeds.get(entityId) ?? []) {
           feed.hooks.error({ code, message });
         }
@@ -495,7 +572,17 @@ export class NotificationsClient extends Emitter {
    *
    * `since` is a cursor, to begin after it; "last", for the last event too; or undefined.
    */
-  subscribe(entityId, handler, { since } = {}) {
+  subscribe(entityId, handler, options) {
+    const isUsable = typeof entityId == "string" && entityId && [...entityId].length <= 256;
+    return this.#subscribe(entityId, handler, options, !isUsable && "InvalidEntityId");
+  }
+
+  /** The same with what is pushed to the user whose token it is. */
+  subscribeUser(handler, options) {
+    return this.#subscribe(USER, handler, options);
+  }
+
+  #subscribe(entityId, handler, { since } = {}, problem) {
     if (this.state == "closed") throw new Error("The client is closed.");
     const several = this.#feeds.get(entityId) ?? new Set();
     let isOver = false;
@@ -517,11 +604,9 @@ export class NotificationsClient extends Emitter {
         if (!subscription[EMIT]("error", error)) console.error(entityId, error);
       }),
     });
-    const subscription = new Subscription(entityId, feed, unsubscribe);
+    const subscription = new Subscription(subject(entityId).entityId, feed, unsubscribe);
     const invalid =
-      typeof entityId != "string" || !entityId || [...entityId].length > 256
-        ? "InvalidEntityId"
-        : since != undefined && since != "last" && !feed.isPlaced && "InvalidSince";
+      problem || (since != undefined && since != "last" && !feed.isPlaced && "InvalidSince");
     if (invalid) {
       queueMicrotask(() => feed.hooks.error({ code: invalid, message: "It was not sent." }));
       return subscription;
@@ -565,13 +650,13 @@ export class NotificationsClient extends Emitter {
     const isRotation = reason == "rotate";
     if (!isRotation) this.#say("connecting");
     const protocols = ["websocket"];
-    let socket, why;
+    let socket, claims, why;
     try {
       const token = await this.#options.getToken?.({ reason });
       if (token) protocols.push(subprotocol(token));
+      claims = claimsOf(token);
     } catch (error) {
-      const isFinal = error?.name == "UnauthorizedError";
-      why = { code: isFinal ? "Unauthorized" : "TokenFailed", reason: error?.message, isFinal };
+      why = withoutToken(error);
     }
     if (attempt != this.#attempt) return;
     this.#attempt = undefined;
@@ -582,7 +667,7 @@ export class NotificationsClient extends Emitter {
     }
     if (why) this.#ended(undefined, why);
     else {
-      const line = new Line(socket, this.#options, this.#hooks);
+      const line = new Line(socket, claims, this.#options, this.#hooks);
       if (isRotation) this.#next = line;
       else this.#line = line;
     }
@@ -616,13 +701,14 @@ export class NotificationsClient extends Emitter {
       this.#timer = setTimeout(() => this.rotate(), delayMs);
       return;
     }
+    // What the service gives as a reason is one to the source of tokens too, until it is open again.
+    if (why.type) this.#reason = code;
+    else if (line?.openedAt) this.#reason = "reconnect";
     const notBefore = now() + (retryAfterMs ?? 0);
     // A hidden page waits until somebody looks.
     this.#again = (at = notBefore) => {
       clearTimeout(this.#timer);
-      // What the service gives as a reason is one to the source of tokens too.
-      const reason = why.type ? code : "reconnect";
-      this.#timer = setTimeout(() => isHidden() || this.#connect(reason), at - now());
+      this.#timer = setTimeout(() => isHidden() || this.#connect(this.#reason), at - now());
     };
     this.#again(now() + delayMs);
     this.#say("disconnected", {

@@ -11,7 +11,7 @@ const ask = async (method, path, body) => {
   } catch {
     throw new Error("The page's server does not answer: is make local still running?");
   }
-  if (!response.ok) throw new Error(answer.message);
+  if (!response.ok) throw Object.assign(new Error(answer.message), { status: response.status });
   return answer;
 };
 
@@ -21,6 +21,9 @@ export const publish = (entityId, message, count) =>
   ask("POST", "publish", { entityId, count, ...(message && { message }) });
 export const publishPoison = () => ask("POST", "publish", { kind: "poison" });
 export const redrive = () => ask("POST", "redrive", {});
+export const token = async (wish) => (await ask("POST", "token", wish)).token;
+export const push = (userId, message) => ask("POST", "users/push", { userId, message });
+export const kick = (userId, revoke) => ask("POST", "users/disconnect", { userId, revoke });
 export const trim = (entityId) => ask("POST", "trim", { entityId });
 export const changeFaults = (faults) => ask("PATCH", "faults", faults);
 export const act = (action, name, details) =>

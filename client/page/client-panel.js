@@ -3,6 +3,7 @@
 import { NotificationsClient } from "/notifications-client.js";
 import * as api from "./api.js";
 import { byId, make, oncePerFrame, say, setText, shortened } from "./dom.js";
+import { Identity } from "./identity.js";
 import { Tally } from "./tally.js";
 import { eventsIn, loggingWebSocket } from "./wire.js";
 
@@ -51,9 +52,14 @@ export class ClientPanel {
   #uri;
   #parts = {};
   #client;
+  // Where tokens are asked for: who it is, and what it is told as that user.
+  #identity;
+  #own = {};
+  #isOpen = false;
   #subscriptions = new Map();
   #events = [];
   #received = 0;
+  #pushed = 0;
   #frames = [];
   #framesSeen = 0;
   // How each event came first, by cursor: live, or in a reply.
@@ -65,11 +71,18 @@ export class ClientPanel {
   #isBusy = false;
   #draw = oncePerFrame(() => this.#show());
 
-  constructor(label, uri, tag) {
+  /** `authentication` is the issuer whose tokens are asked for, if any; `wish` what one says at first. */
+  constructor(label, uri, tag, authentication, wish) {
     this.#label = label;
     this.name = `${label}-${tag}`;
     this.#uri = `${uri}?name=${this.name}`;
     this.#build();
+    if (authentication) {
+      this.#identity = new Identity(this.#parts, authentication, wish, {
+        restart: () => this.#restart(),
+        say: (text, isProblem) => this.#say(text, isProblem),
+      });
+    }
     this.connect();
   }
 
@@ -83,7 +96,11 @@ export class ClientPanel {
 
   /** Connect, and go on where a client before this one was. */
   connect() {
+    for (const held of [...this.#subscriptions.values(), this.#own]) {
+      held.cursor = held.subscription?.cursor ?? held.cursor;
+    }
     this.#client = new NotificationsClient(this.#uri, {
+      ...(this.#identity && { getToken: this.#identity.tokens() }),
       WebSocket: loggingWebSocket((isSent, text) => this.#log(isSent, text)),
       pingIntervalMs: PING_INTERVAL_MS,
       pongTimeoutMs: PONG_TIMEOUT_MS,
@@ -91,14 +108,16 @@ export class ClientPanel {
     });
     this.#client.on("state", (state) => this.#changed(state));
     for (const [entityId, held] of this.#subscriptions) this.#follow(entityId, held);
+    if (this.#identity) this.#followUser();
     this.#showState({ state: "connecting" });
   }
 
   subscribe(entityId) {
-    if (this.#subscriptions.has(entityId)) {
+    const former = this.#subscriptions.get(entityId);
+    if (former && !former.refusal) {
       return this.#say(`It is subscribed to ${entityId} already.`);
     }
-    const held = { tally: new Tally(), cursor: undefined, isCounted: false };
+    const held = former ?? { tally: new Tally(), cursor: undefined, isCounted: false };
     this.#subscriptions.set(entityId, held);
     if (this.#client.state !== "closed") this.#follow(entityId, held);
     this.#disturb();
@@ -127,7 +146,16 @@ export class ClientPanel {
     this.#draw();
   }
 
+  /** Replace the client by one that goes on where it was, with a token of its own. */
+  #restart() {
+    // It was no trouble, and what was said of it stays.
+    this.#troubledAt = undefined;
+    this.#client.close();
+    this.connect();
+  }
+
   #follow(entityId, held) {
+    held.refusal = undefined;
     const options = held.cursor && { since: held.cursor };
     held.subscription = this.#client.subscribe(entityId, (event) => this.#take(held, event), options);
     held.subscription.on("subscribed", () => {
@@ -140,10 +168,29 @@ export class ClientPanel {
       this.#say(`${entityId}: what came after ${gap.from}, up to ${gap.to}, cannot be had any more.`);
     });
     held.subscription.on("error", ({ code, message }) => {
-      this.#subscriptions.delete(entityId);
+      held.isCounted = false;
+      // It may be allowed to who has another token.
+      if (code === "Forbidden") held.refusal = code;
+      else this.#subscriptions.delete(entityId);
       this.#say(`${entityId}: ${code}. ${message}`, true);
       this.#disturb();
     });
+  }
+
+  /** Listen to what is for the user, if this client can. */
+  #followUser() {
+    const { user } = this.#identity;
+    const since = user === this.#own.user ? this.#own.cursor : undefined;
+    const subscription = this.#client.subscribeUser?.(
+      (event) => {
+        this.#pushed += 1;
+        this.#remember({ ...event, entityId: "(user)", isLive: this.#isLive(event) });
+      },
+      since && { since },
+    );
+    this.#own = { user, subscription, cursor: since };
+    subscription?.on("gap", (gap) => this.#remember({ entityId: "(user)", gap }));
+    subscription?.on("error", ({ code, message }) => this.#say(`(user): ${code}. ${message}`, true));
   }
 
   #take(held, event) {
@@ -155,8 +202,12 @@ export class ClientPanel {
       cursor: event.cursor,
       message: event.message,
       latency: Number.isFinite(publishedAt) ? Math.max(0, Date.now() - publishedAt) : undefined,
-      isLive: this.#origins.get(`${event.entityId}\n${event.cursor}`),
+      isLive: this.#isLive(event),
     });
+  }
+
+  #isLive({ entityId, cursor }) {
+    return this.#origins.get(`${entityId}\n${cursor}`);
   }
 
   #remember(event) {
@@ -189,12 +240,21 @@ export class ClientPanel {
   #changed(change) {
     this.#nextTryAt = change.delayMs === undefined ? undefined : Date.now() + change.delayMs;
     this.#showState(change);
+    this.#judgeToken(change);
     this.#disturb();
     if (change.state === "connected" && this.#troubledAt) {
       const seconds = ((Date.now() - this.#troubledAt) / 1000).toFixed(1);
       this.#troubledAt = undefined;
       this.#say(`Back after ${seconds} s; it asked for what it missed.`);
     }
+  }
+
+  /** Take what a state says of the token, and say what to do if there is no way back. */
+  #judgeToken({ state, code, reason }) {
+    if (state === "disconnected" && code === 1006 && !this.#isOpen) this.#identity?.refused();
+    if (state !== "connecting") this.#isOpen = state === "connected";
+    if (code === "Kicked" && this.#identity) this.#say(this.#identity.farewell, true);
+    if (code === "Unauthorized") this.#say(reason, true);
   }
 
   #disturb() {
@@ -229,9 +289,9 @@ export class ClientPanel {
 
   #toggle() {
     this.#troubledAt = Date.now();
-    if (this.#client.state === "closed") return this.connect();
-    for (const held of this.#subscriptions.values()) {
-      held.cursor = held.subscription?.cursor ?? held.cursor;
+    if (this.#client.state === "closed") {
+      this.#identity?.again();
+      return this.connect();
     }
     this.#client.close();
     this.#say("Disconnected. What is published now it will ask for when it is back.");
@@ -248,6 +308,8 @@ export class ClientPanel {
     this.#parts.whose.textContent = `Client ${this.#label}: `;
     card.id = this.#label;
     card.setAttribute("aria-labelledby", heading.id);
+    this.#parts.identity.setAttribute("aria-label", `Identity of client ${this.#label}`);
+    this.#parts.users.setAttribute("aria-label", `User of client ${this.#label}`);
     this.#parts.trouble.setAttribute("aria-label", `Trouble for client ${this.#label}`);
     this.#parts["events-region"].setAttribute("aria-label", `Events of client ${this.#label}`);
     this.#parts.frames.setAttribute("aria-label", `Frames of client ${this.#label}, newest first`);
@@ -279,7 +341,9 @@ export class ClientPanel {
 
   #showState({ state, code, reason }) {
     this.#parts.pill.dataset.state = state;
-    const why = code === undefined || code === "ClientClosed" ? "" : ` (${code}${reason ? ` ${reason}` : ""})`;
+    // What these mean is said below.
+    const words = reason && !["Unauthorized", "Kicked"].includes(code) ? ` ${reason}` : "";
+    const why = code === undefined || code === "ClientClosed" ? "" : ` (${code}${words})`;
     setText(this.#parts.state, `${STATES[state]}${why}`);
     const toggle = this.#parts.pill.parentElement.querySelector("[data-do=toggle]");
     setText(toggle, state === "closed" ? "Connect" : "Disconnect");
@@ -300,10 +364,11 @@ export class ClientPanel {
 
   #showChips() {
     const { chips } = this.#parts;
-    const shown = [...chips.children].map((chip) => chip.dataset.entity);
-    if (JSON.stringify(shown) === JSON.stringify(this.entities)) return;
+    const shown = [...chips.children].map(({ dataset }) => [dataset.entity, dataset.refusal ?? null]);
+    const wanted = [...this.#subscriptions].map(([id, { refusal }]) => [id, refusal ?? null]);
+    if (JSON.stringify(shown) === JSON.stringify(wanted)) return;
     chips.replaceChildren(
-      ...this.entities.map((entityId) => {
+      ...wanted.map(([entityId, refusal]) => {
         const remove = make("button", { type: "button", title: `Unsubscribe from ${entityId}` }, "×");
         remove.setAttribute("aria-label", `Unsubscribe from ${entityId}`);
         remove.addEventListener("click", () => {
@@ -312,6 +377,10 @@ export class ClientPanel {
         });
         const chip = make("li", {}, make("span", {}, entityId), remove);
         chip.dataset.entity = entityId;
+        if (refusal) {
+          chip.dataset.refusal = refusal;
+          remove.before(make("b", {}, ` ✕ ${refusal}`));
+        }
         return chip;
       }),
     );
@@ -344,7 +413,7 @@ export class ClientPanel {
   }
 
   #showEvents() {
-    setText(this.#parts["events-count"], String(this.#received));
+    setText(this.#parts["events-count"], String(this.#received + this.#pushed));
     this.#parts["no-events"].hidden = this.#events.length > 0;
     this.#parts.events.replaceChildren(...this.#events.map(row));
   }

@@ -9,6 +9,9 @@ import { showSnippets } from "./snippets.js";
 // The entity of events/entity-updated.json, so that the printed command is seen here.
 const SHARED = "myTestEntityId";
 const DEFAULTS = { left: [SHARED, "order-1"], right: [SHARED, "order-2"] };
+// Where tokens are asked for.
+const USERS = { left: "alice", right: "bob" };
+const MINUTES = 60;
 const POLL_MS = 1_000;
 
 const problem = byId("problem");
@@ -21,8 +24,11 @@ const configuration = await api.configuration().catch((error) => {
   throw error;
 });
 const tag = Math.random().toString(36).slice(2, 8);
+const { authentication } = configuration;
 const panels = Object.entries(DEFAULTS).map(([label, entities]) => {
-  const panel = new ClientPanel(label, configuration.websocketUri, tag);
+  const user = USERS[label];
+  const wish = { user, entities: [...entities, `${user}/*`], minutes: MINUTES };
+  const panel = new ClientPanel(label, configuration.websocketUri, tag, authentication, wish);
   for (const entityId of entities) panel.subscribe(entityId);
   return panel;
 });
@@ -47,6 +53,13 @@ showEntities();
 for (const form of [byId("publish"), byId("trim")]) form.elements.entityId.value = SHARED;
 byId("publish").elements.count.max = configuration.maxEvents;
 showSnippets(configuration, SHARED);
+setText(
+  byId("access"),
+  authentication
+    ? `Clients need a token of ${authentication.issuer} for ${authentication.audience}.`
+    : "Without authentication: anybody who knows the address hears everything. To ask for tokens: make local AUTH=jwt",
+);
+byId("identity-step").hidden = !authentication;
 
 /** Do something, and say what became of it. */
 const attempt = async (said, work) => {

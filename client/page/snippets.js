@@ -2,27 +2,34 @@
 
 import { byId, make, say } from "./dom.js";
 
-const javascript = (uri, entityId) => `import { NotificationsClient } from "./client/js/notifications-client.js";
+const javascript = (uri, entityId, options) => `import { NotificationsClient } from "./client/js/notifications-client.js";
 
-const client = new NotificationsClient("${uri}");
+const client = new NotificationsClient("${uri}"${options});
 client.subscribe("${entityId}", (event) => console.log(event));`;
 
-const python = (uri, entityId) => `import asyncio
+const python = (uri, entityId, options) => `import asyncio${options && "\nimport os"}
 from notifications_client import NotificationsClient
 
 async def main():
-    async with NotificationsClient("${uri}") as client:
+    async with NotificationsClient("${uri}"${options}) as client:
         async for event in client.subscribe("${entityId}"):
             print(event)
 
 asyncio.run(main())`;
 
-export const showSnippets = ({ websocketUri, wscat, putEvents }, entityId) => {
+// A program of its own would fetch a new one for each attempt.
+const JAVASCRIPT_TOKEN = ", { getToken: () => process.env.TOKEN }";
+const PYTHON_TOKEN = ', get_token=lambda reason: os.environ["TOKEN"]';
+
+export const showSnippets = ({ websocketUri, wscat, putEvents, authentication }, entityId) => {
+  const fetched = authentication?.isOwn ? "$(make -s token)" : "…";
+  const also = authentication ? `, TOKEN=${fetched}` : "";
+  const ifAsked = (option) => (authentication ? option : "");
   const snippets = [
     ["Connect with wscat", wscat],
     ["Publish, from this project's folder", putEvents],
-    ["JavaScript, in this project's folder", javascript(websocketUri, entityId)],
-    ["Python, with PYTHONPATH=client/python", python(websocketUri, entityId)],
+    [`JavaScript, in this project's folder${also}`, javascript(websocketUri, entityId, ifAsked(JAVASCRIPT_TOKEN))],
+    [`Python, with PYTHONPATH=client/python${also}`, python(websocketUri, entityId, ifAsked(PYTHON_TOKEN))],
   ];
   byId("snippets").replaceChildren(
     ...snippets.map(([label, text]) => {

@@ -1,5 +1,7 @@
 /** A WebSocket that shows every frame, in both directions, before anybody else sees it. */
 
+const LIVE = ["Entity Updated", "User Push Notification"];
+
 /** Return a class to be used in place of WebSocket; `log(isSent, text)` gets the frames. */
 export const loggingWebSocket = (log) =>
   class extends WebSocket {
@@ -10,10 +12,16 @@ export const loggingWebSocket = (log) =>
     }
 
     send(data) {
-      log(true, data);
+      log(true, withoutToken(data));
       super.send(data);
     }
   };
+
+/** A token is for the service alone. */
+const withoutToken = (text) => {
+  const frame = JSON.parse(text);
+  return frame.token === undefined ? text : JSON.stringify({ ...frame, token: "…" });
+};
 
 /** Return the events in a frame that came, and whether they came live. */
 export const eventsIn = (text) => {
@@ -23,7 +31,7 @@ export const eventsIn = (text) => {
   } catch {
     return { isLive: false, events: [] };
   }
-  if (frame?.type === "Entity Updated") return { isLive: true, events: [frame] };
+  if (LIVE.includes(frame?.type)) return { isLive: true, events: [frame] };
   const answers = [frame, ...(frame?.entities ?? [])];
   return { isLive: false, events: answers.flatMap((answer) => answer?.events ?? []) };
 };

@@ -7,16 +7,24 @@ from typing import Any
 
 from push import wiring
 from push.connection import Connection, RouteEvent
+from push.errors import Forbidden, TooManyConnections
 from push.observability import count, logger
 from push.routes import Response, lifecycle_route
+from push.settings import max_connections_per_user
 from push.subprotocol import negotiate
+from push.subscriptions import remember
 
 table = wiring.at_initialization(wiring.table)
 
 
 @lifecycle_route
 def lambda_handler(connection: Connection, event: RouteEvent) -> Response:
-    table().put_connection(connection)
+    try:
+        remember(table(), connection, event.identity, max_connections_per_user())
+    except (Forbidden, TooManyConnections) as refusal:
+        count("TokensRefused")
+        logger.info("connection refused", reason=str(refusal))
+        return {"statusCode": 403 if isinstance(refusal, Forbidden) else 429}
     count("ConnectionsOpened")
     logger.info("connection opened")
     response: dict[str, Any] = {"statusCode": 200}

@@ -46,6 +46,9 @@ class Posting:
     dead_letters: DeadLetters
     receipts: Receipts
     unresponsive: Unresponsive
+    with_tokens: bool = False
+    with_tenants: bool = False
+    revoked_seconds: int = 0
 
     def delivery(self, seconds_left: Callable[[], float]) -> Delivery:
         """Return what delivers in one invocation."""
@@ -59,6 +62,7 @@ class Posting:
             seconds_left=seconds_left,
             unresponsive=self.unresponsive,
             log_unwatched=self.log_unwatched,
+            with_tokens=self.with_tokens,
         )
 
 
@@ -76,6 +80,8 @@ class Batch:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.delivery = posting.delivery(seconds_left)
+        self.with_tenants = posting.with_tenants
+        self.revoked_seconds = posting.revoked_seconds
         self._clock = clock
         self._posting = posting
         self._turns: defaultdict[Topic, AbstractContextManager[Any]] = defaultdict(Lock)

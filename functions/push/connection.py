@@ -1,8 +1,11 @@
 """A client's connection, as API Gateway describes it in every event."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
+
+from identity.claims import Identity
 
 # API Gateway closes every connection after two hours; DynamoDB may delete a row late, never early.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
@@ -41,6 +44,8 @@ class RouteEvent:
     subprotocols: tuple[str, ...]
     """Those that the client offers, with `$connect`."""
     disconnect_status_code: int | None
+    identity: Identity | None
+    """What the authorizer has verified, with `$connect`."""
 
     @classmethod
     def of(cls, event: dict[str, Any]) -> Self:
@@ -64,7 +69,31 @@ class RouteEvent:
             body=event.get("body") or "",
             subprotocols=tuple(name.strip() for line in lines for name in line.split(",")),
             disconnect_status_code=context.get("disconnectStatusCode"),
+            identity=_identity(context.get("authorizer")),
         )
+
+
+def authorizer_context(identity: Identity) -> dict[str, str]:
+    """Return an identity as what an authorizer may hand on: flat, and texts."""
+    return {
+        "userId": identity.user_id,
+        "tenant": identity.tenant,
+        "grants": json.dumps(identity.grants),
+        "issuedAt": str(identity.issued_at),
+        "expiresAt": str(identity.expires_at),
+    }
+
+
+def _identity(context: dict[str, str] | None) -> Identity | None:
+    if not context or "userId" not in context:
+        return None
+    return Identity(
+        user_id=context["userId"],
+        tenant=context["tenant"],
+        grants=tuple(json.loads(context["grants"])),
+        issued_at=int(context["issuedAt"]),
+        expires_at=int(context["expiresAt"]),
+    )
 
 
 def iso_8601(moment: datetime) -> str:

@@ -8,22 +8,23 @@ comes back and recovers.
 """
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import pairwise
+from math import inf
 from typing import Protocol
 
 from management_api import Outcome, Payload, Result
-from push import json_text
 from push.adapters.table import LAST, Table
+from push.closing import ShuttingOut, Window, Windows, close, farewell
 from push.errors import EventRejected, ServiceUnavailable
-from push.events import Event
+from push.events import Event, Kick
 from push.jobs import Job, Jobs, Letter
 from push.observability import count, logger
 from push.side_by_side import SideBySide, side_by_side
 from push.subscriptions import forget
-from push.topics import Cursor, Log, Topic
+from push.topics import NOWHERE, Cursor, Log, Topic
 
 # What is kept free at the end of an invocation, to hand on what is left, in seconds.
 RESERVE_SECONDS = 8.0
@@ -40,23 +41,8 @@ STRAGGLER_DELAYS = (1, 2, 4, 8, 16, 32, 64, 64, 64, 64)
 # When what there was no time for goes on.
 _REST_DELAY_SECONDS = 1
 
-# What a client is told before it is closed: with its cursor it gets what it missed.
-_SLOW_CLIENT = Payload(
-    json_text.encode({"type": "Disconnect", "code": "SlowClient", "reconnect": True}).encode()
-)
-
-
-class Window(Protocol):
-    """The posts of one walk that are under way, among those of all others."""
-
-    def post(self, connection_id: str, payload: Payload) -> None:
-        """Put a post under way."""
-
-    def close_connection(self, connection_id: str) -> None:
-        """Put the end of a connection under way."""
-
-    def answer(self, within_seconds: float | None = None) -> Outcome | None:
-        """Return the next outcome, in any order; None if there is none in that time."""
+# With its cursor it gets what it missed.
+_SLOW_CLIENT = farewell("SlowClient", reconnect=True)
 
 
 class Letters(Protocol):
@@ -85,18 +71,27 @@ class Delivery:
         log: Log,
         letters: Letters,
         dead_letters: DeadLetters,
-        window: Callable[[], AbstractContextManager[Window]],
+        window: Windows,
         *,
         subscribers_per_delivery: int,
         seconds_left: Callable[[], float],
         unresponsive: "Unresponsive",
         log_unwatched: bool = False,
+        with_tokens: bool = False,
         side_by_side: SideBySide = side_by_side,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the services; `window` opens a walk's window."""
+        """Take the services; `window` opens a walk's window.
+
+        `with_tokens` where subscriptions end with a token.
+        """
         self.clock = clock
+        self.wall_clock = wall_clock
+        # When subscriptions end that have been read, by topic; None where they do not.
+        self._ends: defaultdict[Topic, dict[str, int]] | None = None
+        if with_tokens:
+            self._ends = defaultdict(dict)
         self.table = table
         self.letters = letters
         self.dead_letters = dead_letters
@@ -130,6 +125,13 @@ class Delivery:
         # Only now the subscribers are read: who subscribed before the head moved is there.
         self._deliver(job, Letter(event.id, event.topic, logged, "whole"))
 
+    def kick(self, kick: Kick, kept_seconds: int) -> None:
+        """Close every connection of a user, once: a copy of the event finds it done."""
+        job = self._jobs.claim(f"{kick.id}#kick", NOWHERE)
+        with job.held():
+            ShuttingOut(self.table, self.window, clock=self.wall_clock).kick(kick, kept_seconds)
+            job.write(done=True)
+
     def carry(self, letter: Letter) -> None:
         """Deliver a range, or to stragglers."""
         epoch, seq = letter.event.cursor
@@ -150,6 +152,16 @@ class Delivery:
             return True
 
         return self._side_by_side(attempt, connection_ids)
+
+    def ends(self, topic: Topic) -> dict[str, int] | None:
+        """Return when a topic's subscriptions end, as far as that is read; None if they do not."""
+        return None if self._ends is None else self._ends[topic]
+
+    def look_up(self, topic: Topic, connection_ids: Sequence[str]) -> None:
+        """Find out when subscriptions end that have not been read, or have ended."""
+        if (ends := self.ends(topic)) is not None:
+            found = self._side_by_side(lambda each: self.table.ends_at(each, topic), connection_ids)
+            ends |= zip(connection_ids, found, strict=True)
 
     def is_out_of_time(self) -> bool:
         """Whether what is left of the invocation is only enough to end in order."""
@@ -184,7 +196,9 @@ class Delivery:
         ids: list[str] = []
         more = True
         while more and len(ids) < most:
-            page, more = self.table.subscribers(letter.topic, after, LAST, most - len(ids))
+            page, more = self.table.subscribers(
+                letter.topic, after, LAST, most - len(ids), self.ends(letter.topic)
+            )
             ids += page
             after = ids[-1] if ids else after
         return ids
@@ -227,6 +241,7 @@ class Walk:
     def run(self) -> None:
         """Walk to the end, or until time is up, or a service fails."""
         try:
+            self._delivery.look_up(self._letter.topic, self._job.open)
             self._walk()
         finally:
             count("NotificationsDelivered", self._delivered)
@@ -277,11 +292,12 @@ class Walk:
             and self._settled < POSTS_PER_NOTE
             and self._may_go_on()
         ):
-            if self._page:
-                self._post(self._page.popleft())
-                continue
             try:
-                self._read()
+                if self._page:
+                    self._post(self._page[0])
+                    self._page.popleft()
+                else:
+                    self._read()
             except ServiceUnavailable as unavailable:
                 # What is in flight comes to its end first.
                 self._trouble = unavailable
@@ -289,11 +305,14 @@ class Walk:
     def _read(self) -> None:
         """Read the next ids: of the letter, or of the topic."""
         if self._letter.ids:
-            self._page.extend(each for each in self._letter.ids if each > self._read_upto)
+            left = [each for each in self._letter.ids if each > self._read_upto]
+            self._delivery.look_up(self._letter.topic, left)
+            self._page.extend(left)
             self._all_read = True
             return
+        topic = self._letter.topic
         page, more = self._delivery.table.subscribers(
-            self._letter.topic, self._read_upto, self._letter.upto
+            topic, self._read_upto, self._letter.upto, ends=self._delivery.ends(topic)
         )
         self._page.extend(page)
         self._all_read = not more
@@ -301,7 +320,12 @@ class Walk:
             self._read_upto = page[-1]
 
     def _post(self, connection_id: str) -> None:
+        has_ended = self._has_ended(connection_id)
         self._reached = max(self._reached, connection_id)
+        if has_ended:
+            self._open.discard(connection_id)
+            self._settled += 1
+            return
         self._open.add(connection_id)
         if self._delivery.unresponsive.holds(connection_id):
             self._settled += 1
@@ -310,6 +334,16 @@ class Walk:
             return
         self._in_flight += 1
         self._window.post(connection_id, self._payload)
+
+    def _has_ended(self, connection_id: str) -> bool:
+        """Whether the token is past its time; looked at as late as can be."""
+        topic, now = self._letter.topic, self._delivery.wall_clock()
+        ends = self._delivery.ends(topic)
+        if ends is None or ends.get(connection_id, inf) > now:
+            return False
+        # Perhaps it was renewed since the subscribers were read.
+        self._delivery.look_up(topic, [connection_id])
+        return ends[connection_id] <= now
 
     def _settle(self, outcome: Outcome) -> None:
         connection_id = outcome.request.connection_id
@@ -394,15 +428,7 @@ class Walk:
         Whoever is forgotten and not closed would wait for ever; so one that cannot even be closed
         is left as it is, with a dead letter that says so.
         """
-        with self._delivery.window() as window:
-            for connection_id in ids:
-                window.post(connection_id, _SLOW_CLIENT)
-            # Most of them will not hear it, and are closed all the same.
-            for _ in ids:
-                window.answer()
-            for connection_id in ids:
-                window.close_connection(connection_id)
-            outcomes = [outcome for _ in ids if (outcome := window.answer())]
+        outcomes = close(self._delivery.window, ids, _SLOW_CLIENT)
         closed = [
             outcome.request.connection_id
             for outcome in outcomes

@@ -11,8 +11,11 @@
     │   ├── NotSubscribed        only subscribers may ask for the history
     │   ├── UnknownAction        no route has this `action`
     │   ├── TooManySubscriptions the connection would hold more than it may
+    │   ├── Forbidden            the token does not allow it
+    │   ├── TokenExpired         the token is past its time
     │   ├── ConnectionGone       the connection is not in the table (any more)
     │   └── ServiceUnavailable   a service did not answer; the same request may succeed later
+    ├── TooManyConnections       the user has as many as may be
     ├── EventRejected            a message that no retry can deliver
     └── Unclaimed                a message whose work is not this invocation's
         ├── Finished             it is done: this message is a copy
@@ -71,6 +74,14 @@ class TooManySubscriptions(RequestRejected):
     code = "TooManySubscriptions"
 
 
+class Forbidden(RequestRejected):
+    code = "Forbidden"
+
+
+class TokenExpired(RequestRejected):
+    code = "TokenExpired"
+
+
 class ConnectionGone(RequestRejected):
     code = "ConnectionGone"
 
@@ -83,6 +94,10 @@ class ServiceUnavailable(RequestRejected):
     """
 
     code = "ServiceUnavailable"
+
+
+class TooManyConnections(PushError):
+    """The user of a token has as many connections as may be."""
 
 
 class EventRejected(PushError):

@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Self, TypedDict, Unpack
 from uuid import uuid4
 
+from identity.claims import MAX_TENANT_LENGTH
 from push import json_text
 from push.adapters.table import FIRST, LAST, Table
 from push.errors import Busy, EventRejected, Finished, ServiceUnavailable, Superseded
-from push.topics import Cursor, LoggedEvent, Topic
+from push.topics import ENTITY, USER, Cursor, LoggedEvent, Topic
 
 _WORD = re.compile(r"[!-~]{1,256}")
-# Of an entity's id, and what stands before it.
-_MAX_KEY_LENGTH = json_text.MAX_ID_LENGTH + 8
 _MAX_ATTEMPT = 99
 # How long copies of an event are recognized, in seconds: as long as EventBridge tries to hand one
 # over. What is logged lives no shorter.
@@ -101,7 +100,7 @@ class Letter:
             fields = json_text.parse(text)
             letter = cls(
                 event_id=_id(fields["eventId"]),
-                topic=Topic.of_key(_id(fields["topic"], _MAX_KEY_LENGTH)),
+                topic=_topic(fields["topic"]),
                 event=LoggedEvent(Cursor.parse(fields["cursor"]), json_text.members(text)["frame"]),
                 name=_word(fields["name"]),
                 after=fields["after"] and _word(fields["after"]),
@@ -128,6 +127,17 @@ def _id(value: object, at_most: int = json_text.MAX_ID_LENGTH) -> str:
     if json_text.id_problem(value, "", at_most):
         raise ValueError
     return str(value)
+
+
+def _topic(key: object) -> Topic:
+    topic = Topic.of_key(str(key))
+    _id(topic.id)
+    if topic.tenant:
+        _id(topic.tenant, MAX_TENANT_LENGTH)
+    # Nothing else writes a key, so it is one of ours or none.
+    if topic.kind not in (ENTITY, USER) or topic.key != key:
+        raise ValueError("not a topic")
+    return topic
 
 
 def _word(value: object) -> str:

@@ -38,7 +38,6 @@ def instrumented(handler: LambdaHandler) -> LambdaHandler:
     """
 
     @logger.inject_lambda_context(clear_state=True)
-    @metrics.log_metrics
     @wraps(handler)
     def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
         try:
@@ -46,6 +45,9 @@ def instrumented(handler: LambdaHandler) -> LambdaHandler:
         finally:
             for name, value in _counts.items():
                 metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+            # Powertools warns of an invocation that counted nothing, and some have nothing to do.
+            if _counts:
+                metrics.flush_metrics()
             _counts.clear()
 
     return lambda_handler

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from push import json_text
 from push.errors import (
+    Forbidden,
     InvalidEntities,
     InvalidEntityId,
     InvalidFrame,
@@ -18,7 +19,7 @@ from push.errors import (
     InvalidSince,
     RequestRejected,
 )
-from push.topics import LAST, Cursor, Recovery, Since, Topic
+from push.topics import ENTITY, LAST, USER, Cursor, Recovery, Since, Topic
 
 # API Gateway closes a connection that sends more, and refuses a post of more, with 413.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
@@ -29,7 +30,9 @@ MAX_REQUEST_ID_LENGTH = 128
 # As much as a usable id can take. So many refusals as a request can hold fit into a reply.
 _MAX_ECHO_BYTES = 4 * json_text.MAX_ID_LENGTH + 2
 # The actions that have a route of their own; every other frame meets `$default`.
-ACTIONS = frozenset({"subscribe", "history", "unsubscribe", "subscriptions", "ping"})
+ACTIONS = frozenset(
+    {"subscribe", "history", "unsubscribe", "subscriptions", "ping", "authenticate"}
+)
 
 
 class Wanted(NamedTuple):
@@ -37,6 +40,9 @@ class Wanted(NamedTuple):
 
     topic: Topic
     since: Since | None = None
+
+    def refused(self, rejection: RequestRejected) -> "Refused":
+        return Refused(self.topic.id if self.topic.kind == ENTITY else None, rejection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,8 @@ class Request:
 
     @property
     def wanted(self) -> Wanted:
-        """The entity, and its `since`; raise `InvalidEntityId` or `InvalidSince`."""
-        return Wanted(_topic(self.fields), _since(self.fields))
+        """The entity or the user, and its `since`; raise `InvalidEntityId` or `InvalidSince`."""
+        return Wanted(_topic_or_user(self.fields), _since(self.fields))
 
     @property
     def wanted_since(self) -> Wanted:
@@ -99,6 +105,14 @@ class Request:
         if wanted.since is None:
             raise InvalidSince("since is missing.")
         return wanted
+
+    @property
+    def token(self) -> str:
+        """The token of the request; raise `Forbidden` if there is none."""
+        token = self.fields.get("token")
+        if not isinstance(token, str):
+            raise Forbidden("token is missing.")
+        return token
 
     @property
     def is_about_several(self) -> bool:
@@ -133,6 +147,15 @@ def _topic(fields: dict[str, Any]) -> Topic:
     return Topic.entity(fields["entityId"])
 
 
+def _topic_or_user(fields: dict[str, Any]) -> Topic:
+    """Return a topic; that of "my user" has no id yet, for only the connection's item knows it."""
+    if "user" not in fields:
+        return _topic(fields)
+    if fields["user"] is not True or "entityId" in fields:
+        raise InvalidEntityId("user must be true, and stand in place of entityId.")
+    return Topic.user("")
+
+
 def _since(fields: dict[str, Any]) -> Since | None:
     since = fields.get("since")
     if since is None:
@@ -148,7 +171,7 @@ def _since(fields: dict[str, Any]) -> Since | None:
 def _wanted(part: object) -> Wanted | Refused:
     fields = part if isinstance(part, dict) else {}
     try:
-        return Wanted(_topic(fields), _since(fields))
+        return Wanted(_topic_or_user(fields), _since(fields))
     except RequestRejected as rejection:
         return Refused(fields.get("entityId"), rejection)
 
@@ -202,7 +225,8 @@ class Answer(NamedTuple):
 
     def members(self) -> dict[str, str]:
         (topic, since), recovery = self
-        members = _texts({"entityId": topic.id, "cursor": str(recovery.cursor)})
+        subject = {"user": True} if topic.kind == USER else {"entityId": topic.id}
+        members = _texts({**subject, "cursor": str(recovery.cursor)})
         if since is not None:
             members |= _texts({"recovered": recovery.recovered})
             members["events"] = f"[{','.join(event.frame for event in recovery.events)}]"

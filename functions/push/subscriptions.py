@@ -4,14 +4,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from identity.claims import Identity
+from push.access import Access
 from push.connection import Connection
-from push.errors import ConnectionGone, NotSubscribed, TooManySubscriptions
+from push.errors import (
+    ConnectionGone,
+    Forbidden,
+    NotSubscribed,
+    PushError,
+    TooManyConnections,
+    TooManySubscriptions,
+)
 from push.protocol import MAX_MESSAGE_BYTES, Answer, Refused, Reply, Wanted
 from push.side_by_side import SideBySide, side_by_side
-from push.topics import LONGEST_CURSOR, Head, Log, Recovery, Room, Topic
+from push.topics import ENTITY, LONGEST_CURSOR, USER, Head, Log, Recovery, Room, Topic
 
 if TYPE_CHECKING:
-    from push.adapters.table import Table
+    from push.adapters.table import ConnectionRow, Table
 
 # All events of an answer; a single one may be larger, up to what a frame may have.
 MAX_ANSWER_BYTES = 100 * 1024
@@ -20,13 +29,18 @@ MAX_ANSWER_BYTES = 100 * 1024
 class Subscriptions:
     """What connections are subscribed to.
 
-    Every method raises `ServiceUnavailable` when the table does not answer.
+    Where tokens are asked for, what a connection may do is what its item says, as it is now; where
+    they are not, anybody may hear everything.
+
+    Every method raises `ServiceUnavailable` when the table does not answer, `ConnectionGone` where
+    the connection is not in it, and `TokenExpired` where its token is past its time.
     """
 
     def __init__(
         self,
         table: "Table",
         *,
+        access: Access | None = None,
         max_per_connection: int = 0,
         side_by_side: SideBySide = side_by_side,
         clock: Callable[[], float] = time.time,
@@ -34,46 +48,90 @@ class Subscriptions:
         """Use a table; `max_per_connection` is for those who subscribe."""
         self._table = table
         self._log = Log(table, clock=clock)
+        self._access = access
         self._max = max_per_connection
         self._side_by_side = side_by_side
+        self._clock = clock
 
     def subscribe(
-        self, connection: Connection, wanted: Sequence[Wanted], room: Room
-    ) -> list[Answer]:
+        self, connection: Connection, parts: Sequence[Wanted | Refused], room: Room
+    ) -> list[Answer | Refused]:
         """Subscribe to topics, all or none; bring what came after `since`, as far as there is room.
 
-        The heads are read after the rows are written: what the log does not hold yet finds the row.
+        What the token does not allow is refused for its own sake, as other parts are already. The
+        heads are read after the rows are written: what the log does not hold yet finds the row.
 
         Raises:
-            ConnectionGone: the connection is not in the table.
-            TooManySubscriptions: it would hold more than it may.
+            TooManySubscriptions: the connection would hold more than it may.
         """
-        topics = [topic for topic, _ in wanted]
-        if not topics:
-            # All were refused for their own sake, and DynamoDB takes no empty set.
-            return []
-        self._add(connection, frozenset(topics))
-        heads = self._side_by_side(self._log.open, topics)
+        identity = self._identity(connection.connection_id)
+        while True:
+            allowed = [self._allowed(part, identity) for part in parts]
+            topics = frozenset(part.topic for part in allowed if isinstance(part, Wanted))
+            # If all were refused for their own sake: DynamoDB takes no empty set.
+            if not topics or self._add(connection, topics, identity):
+                break
+            # Its token was renewed meanwhile: what that allows may differ.
+            identity = self._identity(connection.connection_id)
+        heads = dict(zip(topics, self._side_by_side(self._log.open, list(topics)), strict=True))
         return [
-            Answer(each, self._recover(each, head, room))
-            for each, head in zip(wanted, heads, strict=True)
+            Answer(part, self._recover(part, heads[part.topic], room))
+            if isinstance(part, Wanted)
+            else part
+            for part in allowed
         ]
 
-    def _add(self, connection: Connection, topics: frozenset[Topic]) -> None:
+    def _identity(self, connection_id: str) -> Identity | None:
+        """Return whose connection it is; None where anybody may hear everything."""
+        if self._access is None:
+            return None
+        return self._access.identity(self._require(connection_id), self._clock())
+
+    def _require(self, connection_id: str) -> "ConnectionRow":
+        row = self._table.connection(connection_id)
+        if row is None:
+            raise ConnectionGone("This connection is closed.")
+        return row
+
+    def _allowed(self, part: Wanted | Refused, identity: Identity | None) -> Wanted | Refused:
+        """Return what is wanted as the topic that it is for this connection, if that is allowed."""
+        if isinstance(part, Refused):
+            return part
+        try:
+            return part._replace(topic=self._topic(part.topic, identity))
+        except Forbidden as rejection:
+            return part.refused(rejection)
+
+    def _topic(self, topic: Topic, identity: Identity | None) -> Topic:
+        """Return a topic of a request as it is for a connection; raise `Forbidden`."""
+        if self._access is not None and identity is not None:
+            return self._access.topic(topic, identity)
+        if topic.kind == USER:
+            raise Forbidden("This connection has no user.")
+        return topic
+
+    def _add(
+        self, connection: Connection, topics: frozenset[Topic], identity: Identity | None
+    ) -> bool:
+        """Write subscriptions; return False if the connection's token is another one now."""
         held: frozenset[Topic] = frozenset()
-        while len(topics) <= self._max:
+        # The subscription to its user came with the connection, and takes no room.
+        most = self._max if identity is None else self._max + 1
+        while len(topics) <= most:
             refused = self._table.add_subscriptions(
-                connection, topics, held, room=self._max - len(topics - held)
+                connection, topics, held, room=most - len(topics - held), identity=identity
             )
             if refused is None:
-                return
-            if not refused.exists:
+                return True
+            if refused.met is None:
                 raise ConnectionGone("This connection is closed.")
-            if len(refused.topics | topics) > self._max:
+            if identity is not None and refused.met.identity != identity:
+                return False
+            if len(refused.met.topics | topics) > most:
                 break
             # Some of them are held already: they take no room. If they are gone by the next try,
             # that one is refused, and says so.
-            held = refused.topics & topics
+            held = refused.met.topics & topics
         raise TooManySubscriptions(f"A connection holds at most {self._max} subscriptions.")
 
     def _recover(self, wanted: Wanted, head: Head, room: Room) -> Recovery:
@@ -88,11 +146,20 @@ class Subscriptions:
             NotSubscribed: the connection is not subscribed to the topic.
         """
         head = None
-        if self._table.is_subscribed(connection_id, wanted.topic):
-            head = self._table.head(wanted.topic)
-        if head is None:
+        if topic := self._subscribed(connection_id, wanted.topic):
+            head = self._table.head(topic)
+        if topic is None or head is None:
             raise NotSubscribed("Only who is subscribed to an entity may ask for its history.")
+        wanted = wanted._replace(topic=topic)
         return Answer(wanted, self._recover(wanted, head, room))
+
+    def _subscribed(self, connection_id: str, topic: Topic) -> Topic | None:
+        """Return the topic as it is for a connection that is subscribed to it."""
+        if self._access is None:
+            return topic if self._table.is_subscribed(connection_id, topic) else None
+        row = self._require(connection_id)
+        topic = self._topic(topic, self._access.identity(row, self._clock()))
+        return topic if topic in row.topics else None
 
     def unsubscribe(self, connection_id: str, topics: Sequence[Topic]) -> None:
         """End subscriptions; a success also if there was none. A frame on its way may still come.
@@ -100,23 +167,55 @@ class Subscriptions:
         Whoever dies between the two writes leaves a topic in the set that has no row, and `forget`
         deletes a row that is not there. The other way round a row would be left.
         """
+        if self._access is not None and self._access.has_tenants:
+            identity = self._require(connection_id).identity
+            tenant = identity.tenant if identity else ""
+            topics = [topic._replace(tenant=tenant) for topic in topics]
         self._table.delete_subscriptions(connection_id, topics)
         self._table.take_topics(connection_id, frozenset(topics))
 
     def entity_ids(self, connection_id: str) -> list[str]:
-        """Return the entities that a connection is subscribed to, sorted.
+        """Return the entities that a connection is subscribed to, sorted."""
+        topics = self._require(connection_id).topics
+        return sorted(topic.id for topic in topics if topic.kind == ENTITY)
 
-        Raises:
-            ConnectionGone: the connection is not in the table.
-        """
-        return sorted(topic.id for topic in self.require(connection_id))
+    def require(self, connection_id: str) -> None:
+        """See that a connection is known."""
+        self._require(connection_id)
 
-    def require(self, connection_id: str) -> frozenset[Topic]:
-        """Return what a connection is subscribed to; raise `ConnectionGone` if it is not known."""
-        topics = self._table.topics_of(connection_id)
-        if topics is None:
-            raise ConnectionGone("This connection is closed.")
-        return topics
+
+def remember(
+    table: "Table",
+    connection: Connection,
+    identity: Identity | None,
+    max_per_user: int,
+) -> None:
+    """Write a new connection; one with a user is subscribed to that user.
+
+    Raises:
+        Forbidden: its token has ended, which whoever verified it may have been lenient about, or
+            is revoked. That is read after the connection is written, for whoever revokes writes
+            first, and then reads the connections.
+        TooManyConnections: its user has as many as may be. Of several that come at once, all may
+            be refused. A connection whose end was lost counts until a post finds it gone.
+    """
+    if identity is not None and identity.expires_at <= connection.connected_at.timestamp():
+        raise Forbidden("The token has ended.")
+    if identity is not None and identity.expires_at < connection.ttl_seconds:
+        table.note_expiry(connection.connection_id, identity.expires_at)
+    table.put_connection(connection, identity)
+    if identity is None:
+        return
+    user = Topic.user(identity.user_id, identity.tenant)
+    Log(table).open(user)
+    refusal: PushError | None = None
+    if table.is_revoked(identity):
+        refusal = Forbidden("The token is revoked.")
+    elif len(table.subscribers(user, "", "~", max_per_user + 1)[0]) > max_per_user:
+        refusal = TooManyConnections("The user has too many connections.")
+    if refusal:
+        forget(table, connection.connection_id)
+        raise refusal
 
 
 def forget(table: "Table", connection_id: str, *at_hand: Topic) -> int:

@@ -1,8 +1,8 @@
 """What can be subscribed to, and its log.
 
-A topic is an entity now; a user is another kind. Its log gives each event the next number, once per
-event id, and keeps the event's frame for those who come back. A number exists exactly when its
-frame is durable: there are no holes.
+A topic is an entity or a user, of a tenant where there are tenants. Its log gives each event the
+next number, once per event id, and keeps the event's frame for those who come back. A number exists
+exactly when its frame is durable: there are no holes.
 """
 
 import os
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from push.adapters.table import Table
     from push.events import Event
 
-ENTITY = "ENTITY"
+ENTITY, USER = "ENTITY", "USER"
+_TENANT = "TENANT"
 
 # A head outlives every connection and all that is kept of its log by this much again, so that an
 # event which finds none is older than every `Subscribed`.
@@ -28,20 +29,35 @@ class Topic(NamedTuple):
 
     kind: str
     id: str
+    tenant: str = ""
 
     @property
     def key(self) -> str:
-        """The topic as partition key, and in the set of a connection."""
-        return f"{self.kind}#{self.id}"
+        """The topic as partition key, and in the set of a connection.
+
+        No two topics have one: the name of a tenant stands between marks that it cannot hold, and
+        nothing follows the id.
+        """
+        key = f"{self.kind}#{self.id}"
+        if not self.tenant:
+            return key
+        return f"{_TENANT}#{self.tenant.replace('%', '%25').replace('#', '%23')}#{key}"
 
     @classmethod
     def of_key(cls, key: str) -> Self:
         kind, _, id_ = key.partition("#")
-        return cls(kind, id_)
+        if kind != _TENANT:
+            return cls(kind, id_)
+        tenant, kind, id_ = id_.split("#", 2)
+        return cls(kind, id_, tenant.replace("%23", "#").replace("%25", "%"))
 
     @classmethod
-    def entity(cls, entity_id: str) -> Self:
-        return cls(ENTITY, entity_id)
+    def entity(cls, entity_id: str, tenant: str = "") -> Self:
+        return cls(ENTITY, entity_id, tenant)
+
+    @classmethod
+    def user(cls, user_id: str, tenant: str = "") -> Self:
+        return cls(USER, user_id, tenant)
 
 
 class Cursor(NamedTuple):
@@ -61,6 +77,8 @@ class Cursor(NamedTuple):
         return cls(match[1], int(match[2]))
 
 
+# For work that has no place in a log.
+NOWHERE = Cursor("0" * 12, 0)
 # To know the size of a frame before it has its cursor.
 LONGEST_CURSOR = Cursor("f" * 12, 10**15 - 1)
 _CURSOR = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,14})")

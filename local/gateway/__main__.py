@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
+from . import discretion
 from .api import ApiNotFoundError, ApiReader
 from .control import Control
 from .faults import Faults
@@ -64,6 +65,7 @@ async def run(options: Options) -> None:
     stop = asyncio.Event()
     reread = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(discretion.tell)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reread.set)
@@ -129,6 +131,13 @@ def main() -> int:
     logging.basicConfig(
         level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(discretion.LibrariesBrieflyFilter())
+    # What cannot be logged is not printed either.
+    logging.raiseExceptions = False
+    if options.log_level in ("DEBUG", "INFO"):
+        # It takes a first request that is no HTTP for too small a matter.
+        logging.getLogger("aiohttp.server").setLevel(logging.DEBUG)
     # These two log what clients send, at INFO and below.
     logging.getLogger("websockets").setLevel(logging.WARNING)
     logging.getLogger("botocore").setLevel(logging.WARNING)

@@ -7,6 +7,7 @@ websockets, everything else (the @connections API) by aiohttp's HTTP server.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import struct
@@ -24,10 +25,14 @@ from .events import Session
 MAX_FRAME_BYTES = 32 * 1024
 MAX_MESSAGE_BYTES = 128 * 1024
 
+log = logging.getLogger(__name__)
+
 # Twice what either library reads of a request's head. A client that sends more, or
 # takes longer, before the blank line is cut off.
 MAX_HEAD_BYTES = 65_536
 HEAD_TIMEOUT_SECONDS = 5.0
+# How long a kept HTTP connection may be idle.
+KEEP_ALIVE_SECONDS = 120.0
 
 _UPGRADE = re.compile(rb"^upgrade:[ \t]*websocket[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
@@ -117,7 +122,9 @@ class GatewayConnection(ServerConnection):
         """Wait for the first request before being a WebSocket connection."""
         self.transport = cast(asyncio.Transport, transport)
         self._undecided.add(self.transport)
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self.transport.abort)
+        self._head_timer = self.loop.call_later(
+            HEAD_TIMEOUT_SECONDS, cut_off, self.transport, SLOW_HEAD
+        )
 
     def data_received(self, data: bytes) -> None:
         """Collect the first request's head, then let one of the two libraries go on."""
@@ -134,7 +141,7 @@ class GatewayConnection(ServerConnection):
         end = self._head.find(b"\r\n\r\n")
         if end < 0:
             if len(self._head) > MAX_HEAD_BYTES:
-                self.transport.abort()
+                cut_off(self.transport, f"a head of more than {MAX_HEAD_BYTES} bytes")
             return
         self._decide()
         received, self._head = bytes(self._head), bytearray()
@@ -142,7 +149,7 @@ class GatewayConnection(ServerConnection):
             super().connection_made(self.transport)
             super().data_received(received)
         else:
-            protocol = self._http_protocol()
+            protocol = HttpConnection(self._http_protocol())
             self.transport.set_protocol(protocol)
             protocol.connection_made(self.transport)
             protocol.data_received(received)
@@ -167,6 +174,9 @@ class GatewayConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection that never became one."""
         if self._decided:
+            if self.request is None:
+                error = self.protocol.handshake_exc
+                log.info("not a WebSocket handshake (%s)", type(error).__name__)
             super().connection_lost(exc)
         else:
             self._decide()
@@ -175,6 +185,73 @@ class GatewayConnection(ServerConnection):
         self._decided = True
         self._head_timer.cancel()
         self._undecided.discard(self.transport)
+
+
+class HttpConnection(asyncio.Protocol):
+    """Hand a TCP connection to an HTTP protocol, and let no later head take for ever either.
+
+    The HTTP server bounds how long a connection is idle, and not how long a head takes
+    that has begun.
+    """
+
+    def __init__(self, http: asyncio.Protocol) -> None:
+        self._http = http
+        self._transport: asyncio.Transport
+        self._busy = False
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Note that a head is whole: what follows it is no head."""
+        self._busy = True
+        self._stop_timer()
+
+    def end(self) -> None:
+        """Note that the request is answered, so that the next thing to come is a head."""
+        self._busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pass it on."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._http.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on, and wait for the end of a head that begins with it."""
+        if not self._busy and self._head_timer is None:
+            self._head_timer = asyncio.get_running_loop().call_later(
+                HEAD_TIMEOUT_SECONDS, cut_off, self._transport, SLOW_HEAD
+            )
+        self._http.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Pass it on."""
+        return self._http.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._http.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._stop_timer()
+        self._http.connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+SLOW_HEAD = f"no whole head in {HEAD_TIMEOUT_SECONDS:g} s"
+
+
+def cut_off(transport: asyncio.Transport, why: str) -> None:
+    """End a TCP connection whose client does not send a request, and log it."""
+    log.info("a connection was cut off: %s", why)
+    transport.abort()
 
 
 def reset(transport: asyncio.BaseTransport) -> None:

@@ -19,7 +19,12 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from . import events, handshake, management, refusals
-from .connection import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, GatewayConnection
+from .connection import (
+    KEEP_ALIVE_SECONDS,
+    MAX_FRAME_BYTES,
+    MAX_MESSAGE_BYTES,
+    GatewayConnection,
+)
 from .events import Session
 from .lambdas import InvocationError
 from .routing import select
@@ -35,6 +40,9 @@ REASONS = {
     1006: "Connection closed abnormally",
 }
 
+# Subprotocols that are no secrets.
+TOLD = ("websocket",)
+
 
 class Gateway:
     """Serve one API on one port."""
@@ -44,7 +52,12 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._undecided: set[asyncio.Transport] = set()
         self._http = web.Server(
-            functools.partial(management.handle, runtime), access_log=None, auto_decompress=False
+            functools.partial(management.handle, runtime),
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            # For as long, what is left of a body is read, so that its sender sees the answer.
+            lingering_time=2.0,
         )
         self._server: Server | None = None
 
@@ -106,6 +119,11 @@ class Gateway:
         """End a session whose client left, or sent a bad handshake, after ``$connect`` ran."""
         assert isinstance(connection, GatewayConnection)
         accepted = response.status_code == HTTPStatus.SWITCHING_PROTOCOLS
+        if connection.session and not accepted:
+            log.info(
+                "connection %s refused: %d (not a WebSocket handshake)",
+                connection.session.id, response.status_code,
+            )  # fmt: skip
         if connection.session and not (accepted and connection.state is State.CONNECTING):
             self._start(self._disconnect(connection.session, 1006, REASONS[1006]))
 
@@ -116,7 +134,8 @@ class Gateway:
         self._runtime.connections[session.id] = connection
         log.info(
             "connection %s stage=%s source=%s opened subprotocol=%s",
-            session.id, session.stage.name, session.handshake.source_ip, connection.subprotocol,
+            session.id, session.stage.name, session.handshake.source_ip,
+            _told_subprotocol(connection.subprotocol),
         )  # fmt: skip
         try:
             while True:
@@ -130,7 +149,9 @@ class Gateway:
             code, reason = _cause_of(end)
         finally:
             del self._runtime.connections[session.id]
-        log.info("connection %s closed: %d %s", session.id, code, reason)
+        # A client may write anything into a reason of its own.
+        told = reason if reason in REASONS.values() else ""
+        log.info("connection %s closed: %d %s", session.id, code, told)
         self._start(self._disconnect(session, code, reason))
 
     async def _receive(self, connection: GatewayConnection, session: Session) -> str | bytes | None:
@@ -217,6 +238,11 @@ def _subprotocol_of(
 ) -> Subprotocol | None:
     assert isinstance(connection, GatewayConnection)
     return connection.subprotocol_to_echo
+
+
+def _told_subprotocol(subprotocol: str | None) -> str:
+    """Return what the log may say: a subprotocol that a function took may be a token."""
+    return "none" if subprotocol is None else subprotocol if subprotocol in TOLD else "another"
 
 
 def _cause_of(end: ConnectionClosed) -> tuple[int, str]:

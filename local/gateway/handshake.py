@@ -37,12 +37,15 @@ async def admit(
     runtime: Runtime, connection: GatewayConnection, request: Request
 ) -> Response | None:
     """Give the connection its session and return None, or the response that refuses it."""
-    target = urlsplit(request.path)
-    stage = runtime.api.stages.get(unquote(target.path.strip("/")))
-    handshake = _read(connection, request, target.query)
+    path, query = _split(request.path)
+    stage = runtime.api.stages.get(unquote(path.strip("/")))
+    handshake = _read(connection, request, query)
     session = Session(runtime.api.id, stage or NO_STAGE, handshake)
     request_id = events.new_id()
     try:
+        if len(request.headers.get_all("Host")) != 1:
+            # https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+            raise RefusedError(refusals.BAD_REQUEST, "not one Host header")
         if stage is None:
             raise RefusedError(refusals.FORBIDDEN, "no such stage")
         if not runtime.throttle.admits(stage, "$connect"):
@@ -171,12 +174,21 @@ def _any_matches(patterns: Any, value: str, flags: int = 0) -> bool:
     return any(re.fullmatch(expression, value, flags | re.DOTALL) for expression in expressions)
 
 
+def _split(target: str) -> tuple[str, str]:
+    """Return path and query of a request's target; those of no stage if it is not one."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return "", ""
+    return parts.path, parts.query
+
+
 def _read(connection: GatewayConnection, request: Request, query: str) -> Handshake:
     source_ip = connection.remote_address[0]
     encrypted = connection.transport.get_extra_info("ssl_object") is not None
     offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
     return Handshake(
-        host=request.headers.get("Host", ""),
+        host=_last(request.headers, "Host"),
         headers=(
             *request.headers.raw_items(),
             ("X-Amzn-Trace-Id", f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()}"),
@@ -186,9 +198,14 @@ def _read(connection: GatewayConnection, request: Request, query: str) -> Handsh
         ),
         query=tuple(parse_qsl(query, keep_blank_values=True)),
         source_ip=source_ip,
-        user_agent=request.headers.get("User-Agent", ""),
+        user_agent=_last(request.headers, "User-Agent"),
         offered_subprotocols=tuple(name.strip() for name in offered if name.strip()),
     )
+
+
+def _last(headers: Headers, name: str) -> str:
+    """Return the last value of a header, as in an event's ``headers``."""
+    return next(reversed(headers.get_all(name)), "")
 
 
 def _response(refusal: Refusal, session: Session, request_id: str) -> Response:

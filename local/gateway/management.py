@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from . import events, refusals
-from .connection import MAX_MESSAGE_BYTES, GatewayConnection, reset
+from .connection import MAX_MESSAGE_BYTES, GatewayConnection, HttpConnection, reset
 from .events import Session
 from .faults import Fault
 from .refusals import Refusal, RefusedError
@@ -22,11 +22,28 @@ from .runtime import Runtime
 
 log = logging.getLogger(__name__)
 
+# From the end of the head on, for as much as a message may have.
+BODY_TIMEOUT_SECONDS = 10.0
+
 _CONNECTION_ID = re.compile(r"[\w-]{15}=", re.ASCII)
 
 
 async def handle(runtime: Runtime, request: web.BaseRequest) -> web.StreamResponse:
     """Answer one request that did not ask for a WebSocket."""
+    protocol = request.transport.get_protocol() if request.transport else None
+    assert isinstance(protocol, HttpConnection | None)
+    if protocol:
+        protocol.begin()
+    response = await _answer(runtime, request)
+    if not request.content.is_eof():
+        # Where the rest of the body would end, and the next head begin, nobody knows.
+        response.force_close()
+    elif protocol:
+        protocol.end()
+    return response
+
+
+async def _answer(runtime: Runtime, request: web.BaseRequest) -> web.StreamResponse:
     request_id = events.new_id()
     headers = {"x-amzn-RequestId": request_id, "Content-Type": "application/json"}
     try:
@@ -38,10 +55,10 @@ async def handle(runtime: Runtime, request: web.BaseRequest) -> web.StreamRespon
         headers["x-amzn-ErrorType"] = error_type
         log.info(
             "@connections %s requestId=%s refused: %d %s",
-            request.method, request_id, status, error_type,
+            _told_method(request), request_id, status, error_type,
         )  # fmt: skip
     else:
-        log.debug("@connections %s requestId=%s: %d", request.method, request_id, status)
+        log.debug("@connections %s requestId=%s: %d", _told_method(request), request_id, status)
     return web.Response(status=status, body=body.encode(), headers=headers)
 
 
@@ -89,9 +106,19 @@ async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
 _METHODS = ("POST", "GET", "DELETE")
 
 
+def _told_method(request: web.BaseRequest) -> str:
+    """Return what the log may say: a method can be any word."""
+    return request.method if request.method in _METHODS else "(another method)"
+
+
 async def _body(request: web.BaseRequest) -> bytes:
     try:
-        body = await request.read()
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            body = await request.read()
+    except TimeoutError as error:
+        raise RefusedError(refusals.TOO_SLOW) from error
+    except web.RequestPayloadError as error:
+        raise RefusedError(refusals.BAD_REQUEST) from error
     except web.HTTPRequestEntityTooLarge as error:
         raise RefusedError(refusals.TOO_LARGE) from error
     if len(body) > MAX_MESSAGE_BYTES:

@@ -13,6 +13,7 @@ class Refusal(NamedTuple):
     message: str | None = None
 
 
+BAD_REQUEST = Refusal(400, "BadRequestException", "Bad Request")
 FORBIDDEN = Refusal(403, "ForbiddenException", "Forbidden")
 LIMITED = Refusal(429, "LimitExceededException", "Too Many Requests")
 
@@ -26,6 +27,7 @@ TIMED_OUT = Refusal(504, "IntegrationTimeoutException", "Endpoint request timed 
 # Of @connections.
 UNSIGNED = Refusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 GONE = Refusal(410, "GoneException")
+TOO_SLOW = Refusal(408, "RequestTimeoutException", "Request Timeout")
 TOO_LARGE = Refusal(413, "PayloadTooLargeException", "Message too long")
 
 

@@ -6,6 +6,7 @@ The parts, each in the file of its name; an arrow reads "uses"::
                   ├─> requests       what a request may say
                   ├─> application    the bus, the table and the queues of the stack
                   ├─> control        the gateway's control: its faults and connections
+                  ├─> tokens         what the page's clients show, if the issuer is the own one
                   ├─> lines          what to paste into a terminal
                   └─> errors         what cannot be done
     screenshot ─> browser            a headless Chromium that looks at the page

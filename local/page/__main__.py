@@ -12,21 +12,28 @@ from urllib.parse import urlsplit
 from aiohttp import ClientSession, web
 
 from local.aws import HOST, LocalAws
+from local.issuer import Issuer, published_keys
 from local.page.application import Application
 from local.page.control import GatewayControl
 from local.page.server import PageServer
+from local.page.tokens import Tokens
 
 
-async def serve(port: int, outputs: Mapping[str, str], control_url: str) -> None:
+async def serve(
+    port: int, outputs: Mapping[str, str], control_url: str, issuer_folder: Path | None
+) -> None:
     """Serve until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     aws = LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80)
+    accepted = Issuer.of_outputs(outputs)
+    keys = published_keys(issuer_folder) if issuer_folder else None
+    tokens = Tokens(accepted, issuer_folder) if accepted and issuer_folder else None
     async with ClientSession() as session:
-        server = PageServer(
-            port, outputs, Application(aws.client, outputs), GatewayControl(session, control_url)
-        )
+        application = Application(aws.client, outputs)
+        control = GatewayControl(session, control_url)
+        server = PageServer(port, outputs, application, control, keys, tokens)
         runner = web.AppRunner(server.app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -43,10 +50,11 @@ def main(arguments: Sequence[str]) -> None:
         "--outputs", type=Path, required=True, help="file of the stack's outputs, JSON"
     )
     parser.add_argument("--control-url", required=True, help="address of the gateway's control")
+    parser.add_argument("--issuer-folder", type=Path, help="of the own issuer, if there is one")
     options = parser.parse_args(arguments)
     try:
         outputs = json.loads(options.outputs.read_text())
-        asyncio.run(serve(options.port, outputs, options.control_url))
+        asyncio.run(serve(options.port, outputs, options.control_url, options.issuer_folder))
     except OSError as exc:
         parser.exit(1, f"page: {exc}\n")
 

@@ -65,13 +65,25 @@ class Application:
         """Put an event on the bus that can never be delivered, and return its id."""
         return self._put([{"message": "This event says of no entity that it changed."}])
 
-    def _put(self, details: Iterator[Item] | Sequence[Item]) -> list[str]:
+    def push(self, user_id: str, message: str) -> list[str]:
+        """Put a notification for a user on the bus, and return its id."""
+        return self._put([{"userId": user_id, "message": message}], "Send User Push Notification")
+
+    def kick(self, user_id: str, *, is_revoked: bool) -> list[str]:
+        """Have a user disconnected, whose tokens until now may be refused from now on."""
+        revocation = {"revokeIssuedBefore": int(time.time())} if is_revoked else {}
+        detail = {"userId": user_id, "reason": "Somebody asked for it.", **revocation}
+        return self._put([detail], "Disconnect User")
+
+    def _put(
+        self, details: Iterator[Item] | Sequence[Item], detail_type: str = "Entity Updated"
+    ) -> list[str]:
         result = self._events.put_events(
             Entries=[
                 {
                     "EventBusName": self._outputs["EventBusName"],
                     "Source": SOURCE,
-                    "DetailType": "Entity Updated",
+                    "DetailType": detail_type,
                     "Detail": json.dumps(detail),
                 }
                 for detail in details

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.aws import REGION
+from local.issuer import Issuer
 
 
 def put_events(outputs: Mapping[str, str]) -> str:
@@ -24,5 +25,17 @@ def put_events(outputs: Mapping[str, str]) -> str:
 
 
 def wscat(outputs: Mapping[str, str]) -> str:
-    """Return the command that connects to the WebSocket API."""
-    return f"npx wscat -c {outputs['WebsocketUri']} -s websocket"
+    """Return the command that connects to the WebSocket API, to be run from this folder.
+
+    Where clients need a token, the command fetches one: it is shown where no token should be.
+    """
+    return f"npx wscat -c {outputs['WebsocketUri']} {_subprotocols(outputs)}"
+
+
+def _subprotocols(outputs: Mapping[str, str]) -> str:
+    """Return wscat's options: one for each subprotocol, of which the token is the second."""
+    accepted = Issuer.of_outputs(outputs)
+    if accepted is None:
+        return "-s websocket"
+    own = accepted.name == outputs.get("PageUrl")
+    return f"-s websocket -s {'$(make -s token)' if own else 'TOKEN'}"

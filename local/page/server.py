@@ -17,10 +17,12 @@ from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.aws import HOST
+from local.issuer import KEYS_PATH, Issuer
 from local.page import lines, requests
 from local.page.application import Application
 from local.page.control import GatewayControl
 from local.page.errors import BadRequest, Forbidden, PageError, TooBusy
+from local.page.tokens import Tokens
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "client/page"
@@ -52,6 +54,8 @@ class PageServer:
     Args:
         port: of this server, which a request must name.
         outputs: of the stack.
+        keys: the file of public keys to hand out, if any.
+        tokens: of the own issuer, if the stack takes those.
     """
 
     def __init__(
@@ -60,11 +64,16 @@ class PageServer:
         outputs: Mapping[str, str],
         application: Application,
         control: GatewayControl,
+        keys: Path | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self._hosts = (f"{HOST}:{port}", f"localhost:{port}")
         self._outputs = outputs
         self._application = application
         self._control = control
+        self._accepted = Issuer.of_outputs(outputs)
+        self._keys = keys
+        self._tokens = tokens
         self._calls = asyncio.Semaphore(_CALLS)
         self._looking = asyncio.Lock()
         self._seen: dict[str, Any] = {}
@@ -86,6 +95,7 @@ class PageServer:
             [
                 web.get("/", self._file),
                 web.get("/{name}", self._file),
+                web.get(KEYS_PATH, self._published_keys),
                 web.get("/api/configuration", self._configuration),
                 web.get("/api/inside", self._inside),
                 web.post("/api/publish", self._publish),
@@ -93,6 +103,9 @@ class PageServer:
                 web.post("/api/trim", self._trim),
                 web.patch("/api/faults", self._faults),
                 *(web.post(f"/api/connections/{action}", self._act) for action in requests.ACTIONS),
+                web.post("/api/token", self._token),
+                web.post("/api/users/push", self._push),
+                web.post("/api/users/disconnect", self._kick),
             ]
         )
         return app
@@ -132,6 +145,12 @@ class PageServer:
         # Read each time, so that an edit is seen at once.
         return web.Response(body=path.read_bytes(), content_type=_TYPES[match[1]], charset="utf-8")
 
+    async def _published_keys(self, request: web.Request) -> web.StreamResponse:
+        if self._keys is None or not self._keys.is_file():
+            raise web.HTTPNotFound
+        # Read each time: a key that was lost is made anew while this runs.
+        return web.Response(body=self._keys.read_bytes(), content_type="application/json")
+
     async def _configuration(self, request: web.Request) -> web.Response:
         return web.json_response(
             {
@@ -141,8 +160,39 @@ class PageServer:
                 "putEvents": lines.put_events(self._outputs),
                 "wscat": lines.wscat(self._outputs),
                 "maxEvents": requests.MAX_EVENTS,
+                "authentication": self._accepted
+                and {
+                    "issuer": self._accepted.name,
+                    "audience": self._accepted.audience,
+                    "isOwn": self._tokens is not None,
+                },
             }
         )
+
+    async def _token(self, request: web.Request) -> web.Response:
+        if self._tokens is None:
+            raise web.HTTPNotFound
+        tokens, wish = self._tokens, requests.wish(await _fields(request))
+        return web.json_response({"token": await asyncio.to_thread(tokens.mint, wish)})
+
+    async def _push(self, request: web.Request) -> web.Response:
+        self._require_users()
+        wanted = requests.push(await _fields(request))
+        ids = await self._call(lambda: self._application.push(wanted.user_id, wanted.message))
+        return web.json_response({"ids": ids})
+
+    async def _kick(self, request: web.Request) -> web.Response:
+        self._require_users()
+        wanted = requests.kick(await _fields(request))
+        ids = await self._call(
+            lambda: self._application.kick(wanted.user_id, is_revoked=wanted.is_revoked)
+        )
+        return web.json_response({"ids": ids})
+
+    def _require_users(self) -> None:
+        """Raise `HTTPNotFound` where nobody needs a token, and so nobody is a user."""
+        if self._accepted is None:
+            raise web.HTTPNotFound
 
     async def _publish(self, request: web.Request) -> web.Response:
         wanted = requests.publication(await _fields(request))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from clients.topics import Frame
+from clients.topics import Frame, id_of
 from clients.waiting import Changes
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 GONE_WITHIN_SECONDS = 5.0
 # A frame has 120 KB at most, and escapes make more of it.
 _LONGEST_LINE = 2**21
+_EVENTS = ("Entity Updated", "User Push Notification")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Command:
         sees_status: it knows with which status a handshake was refused; None if nobody has said.
         tells_states: it says on standard error what becomes of its connection; None if nobody has
             said that it does: then what it says has to be right.
+        takes_tokens: it reads CLIENT_TOKEN_COMMAND; None if nobody has said that it does: then
+            what it does with tokens has to be right.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Command:
     as_specified: bool = False
     sees_status: bool | None = None
     tells_states: bool | None = None
+    takes_tokens: bool | None = None
 
 
 class Client:
@@ -67,13 +71,21 @@ class Client:
 
     @classmethod
     async def start(
-        cls, command: Command, arguments: list[str], options: Frame | None, changes: Changes
+        cls,
+        command: Command,
+        arguments: list[str],
+        options: Frame | None,
+        token_command: str | None,
+        changes: Changes,
     ) -> Self:
         """Start a command; without `options` it does as the page says."""
         environment = {**os.environ, **command.environment}
-        environment.pop("CLIENT_OPTIONS", None)
+        for name in ("CLIENT_OPTIONS", "CLIENT_TOKEN_COMMAND"):
+            environment.pop(name, None)
         if options is not None:
             environment["CLIENT_OPTIONS"] = json.dumps(options)
+        if token_command is not None:
+            environment["CLIENT_TOKEN_COMMAND"] = token_command
         process = await asyncio.create_subprocess_exec(
             *command.argv,
             *arguments,
@@ -88,7 +100,7 @@ class Client:
 
     def of(self, entity_id: str) -> list[Frame]:
         """Return what it handed on of an entity."""
-        return [event for event in self.events if event.get("entityId") == entity_id]
+        return [event for event in self.events if id_of(event) == entity_id]
 
     def told_of(self, name: str) -> list[Frame]:
         """Return what it told by a name: `gap`, `error`; for `state`, the whole objects."""
@@ -130,7 +142,7 @@ class Client:
         assert self._process.stdout
         async for line in self._process.stdout:
             event = _parsed(line)
-            if event is None or event.get("type") != "Entity Updated":
+            if event is None or event.get("type") not in _EVENTS:
                 self.complaints.append(line.decode(errors="replace"))
             else:
                 self.events.append(event)

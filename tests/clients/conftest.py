@@ -70,6 +70,7 @@ def commands(config: pytest.Config) -> list[Command]:
             # Browsers do not say, so it does not ask elsewhere either.
             sees_status=False,
             tells_states=True,
+            takes_tokens=True,
         ),
         Command(
             "python",
@@ -77,6 +78,7 @@ def commands(config: pytest.Config) -> list[Command]:
             {"PYTHONPATH": str(ROOT / "client/python")},
             sees_status=True,
             tells_states=True,
+            takes_tokens=True,
         ),
         Command("least", (sys.executable, "tests/clients/least.py"), is_least=True),
     ]

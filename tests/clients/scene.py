@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 from clients.client import Client, Command
 from clients.service import Service
-from clients.topics import Frame, is_cursor
+from clients.tokens import Tokens
+from clients.topics import USER, Frame, about, id_of, is_cursor
 from clients.waiting import Changes
 
 _PATIENCE_SECONDS = 20.0
@@ -69,6 +72,7 @@ class Scene:
     ) -> None:
         """Prepare a scenario; `times` are those that it makes short."""
         self.command = command
+        self.tokens: Tokens | None = None
         self.times = Times()
         if not command.as_specified:
             self.times = replace(PATIENT, rotate=rotate or PATIENT.rotate, **times)
@@ -100,6 +104,8 @@ class Scene:
             if self._client:
                 await self._client.kill()
             await self.service.stop()
+            if self.tokens:
+                self.tokens.remove()
             if error is not None:
                 error.add_note(self._story())
 
@@ -108,23 +114,42 @@ class Scene:
         assert self._client, "the client was started"
         return self._client
 
-    async def follow(self, *entity_ids: str, since: str | None = None) -> None:
-        """Start the client."""
+    def hands_out(self, token: str) -> Tokens:
+        """Have the client find tokens, this one first."""
+        self.tokens = Tokens(token)
+        return self.tokens
+
+    async def follow(self, *entity_ids: str, since: str | None = None, user: bool = False) -> None:
+        """Start the client; with `user`, it is to follow what is pushed to its user, too."""
+        names, more = entity_ids, ["--since", since] if since else []
+        if user:
+            entity_ids, more = (*entity_ids, USER), [*more, "--user"]
         self.service.entity_ids = list(entity_ids)
         self._expected |= {entity_id: [] for entity_id in entity_ids}
         if since and is_cursor(since):
             for entity_id in entity_ids:
                 self.service.position_of(entity_id).begins(since)
-        more = ["--since", since] if since else []
         options = None if self.command.as_specified else self.times.options()
         self._client = await Client.start(
-            self.command, [self._url, *entity_ids, *more], options, self.changes
+            self.command,
+            [self._url, *names, *more],
+            options,
+            self.tokens.command if self.tokens else None,
+            self.changes,
         )
+        if self.tokens:
+            await self._take_tokens()
+
+    async def _take_tokens(self) -> None:
+        """See that the client has brought a token; one that nobody knows may never do."""
+        await self.service.attempted(1)
+        if self.command.takes_tokens is None and self.service.tokens == [None]:
+            pytest.skip("this client reads no CLIENT_TOKEN_COMMAND")
 
     async def hands_on(self, *frames: Frame) -> None:
         """Wait until the client has handed on these frames after those of before."""
         for frame in frames:
-            self._expected[frame["entityId"]].append(frame)
+            self._expected[id_of(frame)].append(frame)
         await self.changes.until(
             lambda: all(
                 len(self.client.of(entity_id)) >= len(expected)
@@ -136,7 +161,7 @@ class Scene:
 
     async def tells_gap(self, entity_id: str, start: str, end: str) -> None:
         """Wait until the client has told a gap."""
-        self._gaps.append({"entityId": entity_id, "from": start, "to": end})
+        self._gaps.append(about(entity_id) | {"from": start, "to": end})
         await self.changes.until(
             lambda: len(self.client.told_of("gap")) >= len(self._gaps), "a gap is told"
         )
@@ -144,7 +169,7 @@ class Scene:
 
     async def tells_error(self, entity_id: str, code: str) -> None:
         """Wait until the client has told that a subscription is refused."""
-        wanted = {"entityId": entity_id, "code": code}
+        wanted = about(entity_id) | {"code": code}
         await self.changes.until(
             lambda: any(wanted.items() <= each.items() for each in self.client.told_of("error")),
             f"the error {wanted} is told",

@@ -6,6 +6,7 @@ pushes what it likes, and ends connections in every way there is. Whatever the c
 """
 
 import asyncio
+import base64
 import json
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from websockets.http11 import Request as Handshake
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from clients.topics import Frame, Room, Topic, is_cursor, parse
+from clients.topics import USER, Frame, Room, Topic, about, id_of, is_cursor, parse
 from clients.waiting import Changes
 
 # API Gateway closes a connection that sends a larger frame, with 1009.
@@ -31,7 +32,8 @@ EARLY_SECONDS = 0.005
 # What comes of a handshake, where it is no status.
 UNANSWERED = 0
 CUT = -1
-ACTIONS = {"subscribe", "history", "unsubscribe", "subscriptions", "ping"}
+ACTIONS = {"subscribe", "history", "unsubscribe", "subscriptions", "ping", "authenticate"}
+_ENCODED = "base64url.bearer.authorization."
 
 
 @dataclass(eq=False)
@@ -55,11 +57,11 @@ class Request:
             return parts
         if "entityIds" in self.fields:
             return [{"entityId": entity_id} for entity_id in self.fields["entityIds"]]
-        return [self.fields] if "entityId" in self.fields else []
+        return [self.fields] if self.fields.keys() & {"entityId", "user"} else []
 
     @property
     def entity_ids(self) -> list[str]:
-        return [part["entityId"] for part in self.parts]
+        return [id_of(part) for part in self.parts]
 
     @property
     def since(self) -> str | None:
@@ -70,7 +72,7 @@ class Request:
 
     @property
     def sinces(self) -> dict[str, str | None]:
-        return {part["entityId"]: part.get("since") for part in self.parts}
+        return {id_of(part): part.get("since") for part in self.parts}
 
     def admit(self, *refused: str) -> None:
         """Subscribe its connection, but not reply yet: from now on it gets what is published."""
@@ -109,11 +111,12 @@ class Request:
 
     def answer(self, **codes: str) -> Frame:
         """Do what is asked, and return the reply."""
-        service = self.connection.service
         subscribed = self.connection.subscribed
         match self.action:
             case "ping":
                 return {"type": "Pong", "time": "2026-11-24T01:46:41Z"}
+            case "authenticate":
+                return {"type": "Authenticated", "expiresAt": int(time.time()) + 3600}
             case "unsubscribe":
                 for entity_id in self.entity_ids:
                     subscribed.pop(entity_id, None)
@@ -123,17 +126,22 @@ class Request:
             case "subscriptions":
                 return {"type": "Subscriptions", "entityIds": sorted(subscribed)}
             case "history":
-                if self.fields["entityId"] not in subscribed:
+                if id_of(self.fields) not in subscribed:
                     return {"type": "Error", "code": "NotSubscribed", "message": "It is not."}
                 answer = self._about(self.fields, Room(True), {})
                 return {"type": "Error" if "code" in answer else "History"} | answer
+        return self._subscribe(codes)
+
+    def _subscribe(self, codes: dict[str, str]) -> Frame:
+        service = self.connection.service
+        subscribed = self.connection.subscribed
         wanted = [entity_id for entity_id in self.entity_ids if entity_id not in codes]
         if len(subscribed.keys() | wanted) > service.max_subscriptions:
             return {"type": "Error", "code": "TooManySubscriptions", "message": "All or none."}
         if "entities" in self.fields:
             room = Room(False)
             answers = [self._about(part, room, codes) for part in self.parts]
-            self.admit(*(answer["entityId"] for answer in answers if "code" in answer))
+            self.admit(*(id_of(answer) for answer in answers if "code" in answer))
             return {"type": "Subscribed", "entities": answers}
         answer = self._about(self.fields, Room(True), codes)
         if "code" in answer:
@@ -142,13 +150,13 @@ class Request:
         return {"type": "Subscribed"} | answer
 
     def _about(self, part: Frame, room: Room, codes: dict[str, str]) -> Frame:
-        entity_id = part["entityId"]
+        entity_id = id_of(part)
         if code := codes.get(entity_id):
-            return {"entityId": entity_id, "code": code, "message": f"Because of {code}."}
+            return about(entity_id) | {"code": code, "message": f"Because of {code}."}
         try:
             return self.connection.service.topic(entity_id).answer(part.get("since"), room)
         except ValueError:
-            return {"entityId": entity_id, "code": "InvalidSince", "message": "It is no cursor."}
+            return about(entity_id) | {"code": "InvalidSince", "message": "It is no cursor."}
 
 
 @dataclass(eq=False)
@@ -198,7 +206,7 @@ class Connection:
         """Send frames of an entity."""
         for frame in frames:
             if self.is_reached:
-                self.service.position_of(frame["entityId"]).said(frame["cursor"])
+                self.service.position_of(id_of(frame)).said(frame["cursor"])
             await self.send(frame)
 
     async def send(self, frame: Frame) -> None:
@@ -228,16 +236,29 @@ class Connection:
         await self.websocket.close(code, reason)
 
     async def disconnect(
-        self, code: str, *, reconnect: bool, retry_after_ms: int | None = None
+        self,
+        code: str,
+        *,
+        reconnect: bool,
+        retry_after_ms: int | None = None,
+        reason: str | None = None,
     ) -> None:
         """Tell the client to leave, and wait for nothing."""
         frame: Frame = {"type": "Disconnect", "code": code, "reconnect": reconnect}
+        if reason is not None:
+            frame["reason"] = reason
         delay = self.service.min_delay
         if retry_after_ms is not None:
             frame["retryAfterMs"] = retry_after_ms
             delay = retry_after_ms / 1000
         self.service.not_before(time.monotonic() + delay)
         await self.send(frame)
+
+    async def end_subscription(self, entity_id: str, code: str) -> None:
+        """End a subscription that the grants of a new token do not cover."""
+        self.subscribed.pop(entity_id, None)
+        self.confirmed.discard(entity_id)
+        await self.send({"type": "Unsubscribed", "entityId": entity_id, "code": code})
 
     def _ends(self, how: str) -> None:
         self.service.note(f"{self.number} {how}")
@@ -305,6 +326,7 @@ class Service:
         entity_ids: what the client was told to follow.
         connections: all that were opened, in their order.
         attempts: when each handshake came.
+        tokens: what each of them brought; None where it was none.
         refusals: statuses that the next handshakes are refused with; or UNANSWERED, or CUT.
         violations: what the client did wrong.
         respond: how requests are answered that nobody holds.
@@ -319,6 +341,7 @@ class Service:
         self.topics: dict[str, Topic] = {}
         self.connections: list[Connection] = []
         self.attempts: list[float] = []
+        self.tokens: list[str | None] = []
         self.refusals: deque[int] = deque()
         self.violations: list[str] = []
         self.respond: Callable[[Request], Awaitable[None]] = Request.reply
@@ -476,11 +499,11 @@ class Service:
     def replied(self, request: Request, frame: Frame) -> None:
         """Note what the client knows from a reply."""
         for answer in frame.get("entities", [frame]):
-            if "cursor" in answer and answer.get("entityId") in request.entity_ids:
-                self.position_of(answer["entityId"]).begins(answer["cursor"])
-                request.connection.confirmed.add(answer["entityId"])
+            if "cursor" in answer and id_of(answer) in request.entity_ids:
+                self.position_of(id_of(answer)).begins(answer["cursor"])
+                request.connection.confirmed.add(id_of(answer))
                 if answer.get("recovered", True):
-                    request.connection.floors[answer["entityId"]] = answer["cursor"]
+                    request.connection.floors[id_of(answer)] = answer["cursor"]
 
     async def _handshake(self, websocket: ServerConnection, request: Handshake) -> Response | None:
         now = time.monotonic()
@@ -489,9 +512,11 @@ class Service:
         if self.strict_delays and now < self._earliest - EARLY_SECONDS:
             early = (self._earliest - now) * 1000
             self.violated(f"attempt {len(self.attempts)} came {early:.0f} ms early")
-        offered = request.headers.get_all("Sec-WebSocket-Protocol")
-        if ",".join(offered).replace(" ", "").split(",")[0] != "websocket":
-            self.violated(f"offers {offered}, not websocket first")
+        fields = request.headers.get_all("Sec-WebSocket-Protocol")
+        name, *tokens = ",".join(fields).replace(" ", "").split(",")
+        if name != "websocket" or len(tokens) > 1:
+            self.violated(f"offers {fields}, not websocket and then a token at most")
+        self.tokens.append(_decoded(tokens[0]) if tokens else None)
         if not self.refusals:
             return None
         status = self.refusals.popleft()
@@ -561,6 +586,10 @@ class Service:
         connection, ids = request.connection, request.entity_ids
         if len(ids) > MAX_ENTITIES or len(set(ids)) < len(ids):
             self.violated(f"{len(ids)} entities, {len(set(ids))} different ones")
+        if any(("user" in part) == ("entityId" in part) for part in request.parts):
+            self.violated(f"an entity or the user: {request.fields}")
+        if USER in ids and request.action not in ("subscribe", "history"):
+            self.violated(f"nothing else about the user: {request.fields}")
         if request.action == "subscribe" and connection.confirmed & set(ids):
             self.violated(f"subscribes again to {connection.confirmed & set(ids)}")
         for entity_id, since in request.sinces.items():
@@ -581,10 +610,18 @@ class Service:
         position.asked = since
 
 
+def _decoded(offered: str) -> str:
+    """Return the token that a subprotocol stands for."""
+    if not offered.startswith(_ENCODED):
+        return offered
+    text = offered.removeprefix(_ENCODED)
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+
+
 def _in_brief(frame: Frame) -> str:
     """Return a frame for the transcript, where an event is its cursor."""
-    if frame.get("type") == "Entity Updated":
-        return f"{frame['entityId'][:20]} {frame['cursor']}"
+    if frame.get("type") in ("Entity Updated", "User Push Notification"):
+        return f"{id_of(frame)[:20]} {frame['cursor']}"
     return json.dumps(_without_events(frame), ensure_ascii=False)
 
 

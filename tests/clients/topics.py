@@ -10,8 +10,21 @@ from typing import Any
 
 Frame = dict[str, Any]
 
+# The id of the user's own topic, which frames do not name.
+USER = ""
 MAX_EVENTS = 100
 MAX_ANSWER_BYTES = 100 * 1024
+
+
+def id_of(members: Frame) -> str:
+    """Return what a frame, or a part of one, is about."""
+    entity_id: str = members.get("entityId", USER)
+    return entity_id
+
+
+def about(entity_id: str) -> Frame:
+    """Return how a request or a reply says what it is about."""
+    return {"entityId": entity_id} if entity_id != USER else {"user": True}
 
 
 def parse(cursor: str) -> tuple[str, int]:
@@ -76,6 +89,9 @@ class Topic:
             "time": "2026-11-24T01:46:41Z",
             "cursor": self.cursor,
         }
+        if self.entity_id == USER:
+            del frame["entityId"]
+            frame["type"] = "User Push Notification"
         self.kept[self.number] = frame | fields
         return self.kept[self.number]
 
@@ -89,7 +105,7 @@ class Topic:
 
     def answer(self, since: str | None, room: Room) -> Frame:
         """Return what a reply says about the entity; raise `ValueError` if `since` is no cursor."""
-        answer: Frame = {"entityId": self.entity_id, "cursor": self.cursor}
+        answer: Frame = about(self.entity_id) | {"cursor": self.cursor}
         if since is None:
             return answer
         epoch, after = self.epoch, max(0, self.number - 1)

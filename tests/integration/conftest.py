@@ -5,7 +5,7 @@ import compileall
 import fcntl
 import inspect
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,24 +37,36 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    """Build and deploy the application as `make local` does, beside any that runs."""
-    folder = tmp_path_factory.mktemp("application")
-    tools = stack.Tools()
+def built() -> Iterator[Path]:
+    """The template as `sam build` made it; the functions run on what is beside it."""
+    with _exclusive(_BUILD_FOLDER):
+        template = stack.build(LocalAws(free_port()), stack.Tools(), _BUILD_FOLDER)
+        # Half of what a worker needs to start is the compiler, and a burst starts dozens of them.
+        compileall.compile_dir(template.parent, quiet=2, workers=0)
+        yield template
+
+
+@pytest.fixture(scope="session")
+def deployed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """The application, deployed for all tests."""
+    with deployment(built, tmp_path_factory.mktemp("application"), _PARAMETERS) as application:
+        asyncio.run(warm_up(application))
+        yield application
+
+
+@contextmanager
+def deployment(built: Path, folder: Path, parameters: Mapping[str, str]) -> Iterator[Application]:
+    """Deploy the application as `make local` does, beside any that runs."""
     aws, ws_port = LocalAws(free_port()), free_port()
     # Unlike Ctrl-C, a terminate signal, such as a cancelled CI job gets, would end pytest at once
     # and leave the emulator behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Held to the end: the functions run on what was built.
-    with _exclusive(_BUILD_FOLDER), stack.emulator(aws, tools, folder):
-        built = stack.build(aws, tools, _BUILD_FOLDER)
-        # Half of what a worker needs to start is the compiler, and a burst starts dozens of them.
-        compileall.compile_dir(built.parent, quiet=2, workers=0)
-        outputs = stack.deploy(aws, tools, built, f"{HOST}:{ws_port}", _PARAMETERS)
+    tools = stack.Tools()
+    with stack.emulator(aws, tools, folder):
+        outputs = stack.deploy(aws, tools, built, f"{HOST}:{ws_port}", parameters)
         application = Application(aws, ws_port, outputs, folder)
         try:
             application.start_gateway()
-            asyncio.run(warm_up(application))
             yield application
         finally:
             application.stop_gateway()

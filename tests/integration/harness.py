@@ -216,7 +216,9 @@ class Application:
         self._gateway.close()
 
     @asynccontextmanager
-    async def client(self, receive_buffer_bytes: int | None = None) -> AsyncIterator[Client]:
+    async def client(
+        self, receive_buffer_bytes: int | None = None, *, token: str = ""
+    ) -> AsyncIterator[Client]:
         """Connect a client, with the header of the walkthrough, and close it in the end."""
         own_socket: dict[str, Any] = {}
         if receive_buffer_bytes:
@@ -228,7 +230,7 @@ class Application:
         async with connect(
             self.outputs["WebsocketUri"],
             **own_socket,
-            subprotocols=[Subprotocol("websocket")],
+            subprotocols=[Subprotocol(name) for name in ("websocket", token) if name],
             open_timeout=DEADLINE_SECONDS,
             # It reads also while nobody looks, and no pong is missed by who is slow.
             max_queue=None,
@@ -405,6 +407,17 @@ class Application:
             UUID=self._resource(event_source)
         )
         return str(mapping["LastProcessingResult"])
+
+    def invoke(self, function: str) -> None:
+        """Call a function, as its schedule does, and wait for its end."""
+        answer = self._aws.client("lambda").invoke(FunctionName=self._resource(function))
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def secret(self, logical_id: str) -> str:
+        """Return what a secret of the stack holds."""
+        client = self._aws.client("secretsmanager")
+        answer = client.get_secret_value(SecretId=self._resource(logical_id))
+        return str(answer["SecretString"])
 
     def workers(self, function: str) -> list[int]:
         """Return the processes in which this stack's emulator runs a function."""

@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 
 import pytest
 
@@ -27,9 +28,10 @@ OPTIONS = {
     "holdMs": 500,
 }
 _CATCHES_UP_WITHIN_SECONDS = 90.0
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _JAVASCRIPT = stack.ROOT / "client/js"
-_CLIENTS = {
+CLIENTS = {
     "javascript": ["node", str(_JAVASCRIPT / "follow.mjs")],
     "python": [sys.executable, "-m", "notifications_client"],
 }
@@ -65,17 +67,22 @@ class Following:
 
 @asynccontextmanager
 async def following(
-    name: str, url: str, *arguments: str, options: Frame | None = None
+    name: str,
+    url: str,
+    *arguments: str,
+    options: Frame | None = None,
+    environment: Mapping[str, str] = _NOTHING,
 ) -> AsyncIterator[Following]:
     """Run a client's command while the block lasts; it ends when it is told to, in order."""
     process = await asyncio.create_subprocess_exec(
-        *_CLIENTS[name],
+        *CLIENTS[name],
         url,
         *arguments,
         env=os.environ
         | {
             "CLIENT_OPTIONS": json.dumps(options or {}),
             "PYTHONPATH": str(stack.ROOT / "client/python"),
+            **environment,
         },
         stdout=PIPE,
         stderr=PIPE,
@@ -124,7 +131,7 @@ def publish(application: Application, entity_ids: list[str], per_entity: int) ->
     return per_entity
 
 
-@pytest.mark.parametrize("name", _CLIENTS)
+@pytest.mark.parametrize("name", CLIENTS)
 async def test_the_walkthrough_with_a_client(application: Application, name: str) -> None:
     require(name)
     entity_id, other = unique("entity"), unique("entity")
@@ -148,7 +155,7 @@ async def test_whoever_the_service_has_forgotten_comes_back_and_misses_nothing(
     application: Application,
 ) -> None:
     """Lose a connection's rows, as a 410 does that is not true; the line is in order."""
-    names = [name for name in _CLIENTS if name == "python" or shutil.which("node")]
+    names = [name for name in CLIENTS if name == "python" or shutil.which("node")]
     entity_id = unique("entity")
     options = {"pingIntervalMs": 1_000}
     for name in names:
@@ -173,7 +180,7 @@ async def test_whoever_the_service_has_forgotten_comes_back_and_misses_nothing(
 async def test_each_event_comes_once_and_in_order_whatever_lines_do(
     application: Application,
 ) -> None:
-    names = [name for name in _CLIENTS if name == "python" or shutil.which("node")]
+    names = [name for name in CLIENTS if name == "python" or shutil.which("node")]
     for name in names:
         require(name)
     entity_ids = [unique("entity") for _ in range(3)]

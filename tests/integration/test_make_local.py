@@ -5,6 +5,7 @@ Only one can run in a folder, so these tests are skipped where a developer's own
 
 import asyncio
 import fcntl
+import http.server
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +22,13 @@ from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from integration.harness import Client, event_file, eventually, free_port
 from local import stack
 from local.aws import HOST
+from local.issuer import Claims, Issuer, published_keys, signing_key
 
 OUTPUTS = stack.ROOT / ".local/outputs.json"
 MAKE, PS = shutil.which("make") or "make", shutil.which("ps") or "ps"
@@ -115,6 +120,31 @@ def page_of(ports: dict[str, int]) -> str:
     return f"http://{HOST}:{ports['PAGE_PORT']}"
 
 
+async def ask(address: str, token: str, entity_id: str) -> dict[str, object]:
+    """Connect with a token, and return the reply to a subscription."""
+    offered = [Subprotocol("websocket"), Subprotocol(token)]
+    async with connect(address, subprotocols=offered) as socket:
+        assert socket.subprotocol == "websocket"
+        return await Client(socket).request("subscribe", entityId=entity_id)
+
+
+def make_token(**variables: str) -> subprocess.CompletedProcess[str]:
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    return subprocess.run(
+        [MAKE, "--no-print-directory", "token", *settings],
+        cwd=stack.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def written() -> str:
+    """Return all that a run has written for people, or for other programs, to read."""
+    files = [*(stack.ROOT / ".local").glob("*.log"), *(stack.ROOT / ".local").glob("*.json")]
+    return "".join(file.read_text(errors="replace") for file in files)
+
+
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -193,7 +223,10 @@ def test_it_prints_the_address_and_the_next_steps(shared: Run, ports: dict[str, 
     assert f"Open {page_of(ports)} " in steps
     assert f"Connect to {address}" in shared.printed
     assert f"npx wscat -c {address} -s websocket" in shared.printed
-    assert "header Sec-WebSocket-Protocol: websocket" in shared.printed
+    assert "header Sec-WebSocket-Protocol: websocket\n" in shared.printed
+    (warning,) = re.findall("^.*WITHOUT AUTHENTICATION.*$", shared.printed, re.MULTILINE)
+    assert "anybody who knows the address hears everything" in warning
+    assert "make local AUTH=jwt" in warning
     assert '{"action":"subscribe","entityId":"myTestEntityId"}' in shared.printed
 
 
@@ -283,6 +316,108 @@ async def test_a_terminate_signal_to_make_stops_everything_it_started(
     await run.ends_whole(os.kill, signal.SIGTERM)
 
     assert all(map(is_free, ports.values()))
+
+
+async def test_with_auth_it_prints_a_token_with_which_the_printed_lines_work(
+    start: Starter, ports: dict[str, int]
+) -> None:
+    run = start(AUTH="jwt", **ports)
+    await run.prints(LAST_LINE)
+    address = run.outputs()["WebsocketUri"]
+
+    (token,) = re.findall(r"^(ey\S+)$", run.printed, re.MULTILINE)
+    assert f"npx wscat -c {address} -s websocket -s {token}\n" in run.printed
+    assert f"header Sec-WebSocket-Protocol: websocket, {token}\n" in run.printed
+    assert "WITHOUT AUTHENTICATION" not in run.printed
+    assert (await ask(address, token, "myTestEntityId"))["type"] == "Subscribed"
+
+    minted = make_token(USER="bob", ENTITIES="order-17 shop/*", MINUTES="5")
+    assert minted.returncode == 0
+    assert "bob may hear order-17 shop/* for 5 minutes." in minted.stderr
+    other = minted.stdout.strip()
+    assert (await ask(address, other, "shop/1"))["type"] == "Subscribed"
+    assert (await ask(address, other, "order-18"))["code"] == "Forbidden"
+
+    forged = f"{other.rpartition('.')[0]}.{token.rpartition('.')[2]}"
+    for presented in ("none", forged):
+        with pytest.raises(InvalidStatus) as refusal:
+            await ask(address, presented, "order-17")
+        assert refusal.value.response.status_code in (401, 403)
+    with pytest.raises(InvalidStatus):
+        await connect(address)
+
+    for secret in (token, other, forged):
+        assert secret.rpartition(".")[2] not in written()
+    await run.ends_whole(os.kill, signal.SIGTERM)
+
+
+async def test_it_takes_somebody_else_s_issuer_and_mints_nothing_for_it(
+    start: Starter, ports: dict[str, int], tmp_path: Path
+) -> None:
+    key = signing_key(tmp_path)
+    with served(published_keys(tmp_path)) as keys_url:
+        theirs = Issuer("https://login.example/", "shop", keys_url)
+        run = start(
+            AUTH="jwt", JWKS_URL=keys_url, ISSUER=theirs.name, AUDIENCE=theirs.audience, **ports
+        )
+        await run.prints(LAST_LINE)
+        address = run.outputs()["WebsocketUri"]
+
+        assert "Clients need a token of https://login.example/ for shop." in run.printed
+        assert not re.search("eyJ", run.printed)
+        minted = key.mint(theirs, Claims())
+        assert (await ask(address, minted, "order-17"))["type"] == "Subscribed"
+        refused_token = make_token()
+        assert refused_token.returncode != 0
+        assert refused_token.stdout == ""
+        assert "https://login.example/, which cannot be minted here" in refused_token.stderr
+        await run.ends_whole(os.kill, signal.SIGTERM)
+
+
+@contextmanager
+def served(file: Path) -> Iterator[str]:
+    """Serve a file on loopback, and yield its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = file.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((HOST, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{HOST}:{server.server_port}/keys"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"AUTH": "yes"}, "AUTH is 'yes'"),
+        ({"ISSUER": "https://login.example"}, "make local AUTH=jwt ISSUER="),
+        ({"AUTH": "jwt", "ISSUER": "https://login.example"}, "missing: JWKS_URL, AUDIENCE"),
+        (
+            {"AUTH": "jwt", "ISSUER": "a", "AUDIENCE": "b", "JWKS_URL": "http://a.example/keys"},
+            "JWKS_URL is 'http://a.example/keys'",
+        ),
+    ],
+)
+async def test_variables_of_tokens_that_do_not_fit_together_are_refused(
+    start: Starter, variables: dict[str, str], message: str
+) -> None:
+    printed = await refused(start(**variables))
+
+    assert message in printed
+    assert not OUTPUTS.exists()
 
 
 @pytest.mark.parametrize("step", ["Starting the emulator", "sam build", "sam deploy"])

@@ -176,6 +176,19 @@ def test_two_clients_are_subscribed_as_soon_as_the_page_is_open(opened: Opened) 
     expect(opened.rows("subscriptions")).to_have_text(re.compile(r"^([4-9]|\d{2,})$"))
 
 
+def test_without_tokens_there_are_no_users_and_one_is_told_what_that_means(
+    opened: Opened, page_url: str
+) -> None:
+    expect(opened.page.locator("#access")).to_contain_text(
+        "anybody who knows the address hears everything"
+    )
+    for client in opened.clients:
+        expect(client.card.locator("[data-part=identity]")).to_be_hidden()
+    assert opened.page.get_by_role("button", name="Kick this user").count() == 0
+    for path in ("/api/token", "/api/users/push", "/api/users/disconnect"):
+        assert ask(page_url, "POST", path, {}, Origin=page_url, **JSON)[0] == 404
+
+
 def test_an_event_is_seen_by_who_asked_and_by_nobody_else(opened: Opened) -> None:
     both, one = unique("both"), unique("one")
     opened.left.only(both)
@@ -581,6 +594,9 @@ JSON = {"Content-Type": "application/json"}
         ("POST", "/api/connections/cut"),
         ("POST", "/api/connections/freeze"),
         ("POST", "/api/connections/close"),
+        ("POST", "/api/token"),
+        ("POST", "/api/users/push"),
+        ("POST", "/api/users/disconnect"),
     ],
 )
 def test_the_page_of_another_site_can_change_nothing(page_url: str, method: str, path: str) -> None:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from push.events import Event, parse
+
 FOLDER = Path(__file__).parents[2] / "events"
 
 CONNECTION_ID = "L0SM9cOFvHcCIhw="
@@ -46,4 +48,11 @@ def batch(*bodies: object) -> dict[str, Any]:
         }
         for index, body in enumerate(bodies)
     ]
+    return event
+
+
+def parsed(text: str) -> Event:
+    """Return an event that subscribers get, from its text."""
+    event = parse(text)
+    assert isinstance(event, Event)
     return event

@@ -38,10 +38,10 @@ from push.batches import Batch, BatchFailed, RecordHandler
 from push.connection import Connection as KnownConnection
 from push.delivery import Delivery, Unresponsive
 from push.errors import PushError
-from push.events import Event
 from push.jobs import Letter
 from push.subscriptions import Subscriptions, forget
 from push.topics import Log, Topic
+from support import events
 from support.dynamodb import DynamoDB
 
 T = TypeVar("T")
@@ -664,6 +664,7 @@ class _Posting:
 
     def __init__(self, world: World, invocation: Invocation) -> None:
         self._world, self._invocation = world, invocation
+        self.with_tenants, self.revoked_seconds = False, 0
         self.exchange = _Exchange(world, invocation)
         sqs: Any = _SqsClient(world)
         self.letters = Letters(
@@ -730,7 +731,7 @@ def _no_bug(handler: RecordHandler) -> RecordHandler:
 
 @_no_bug
 def _notify(body: str, batch: Batch) -> None:
-    event = Event.parse(body)
+    event = events.parsed(body)
     batch.delivery.notify(event, batch.turn(event.topic))
 
 

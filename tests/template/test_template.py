@@ -4,12 +4,13 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from push.events import DISCONNECT_USER, ENTITY_UPDATED, SEND_USER_PUSH
 from support import template
 
 ROOT = template.PATH.parent
@@ -19,6 +20,7 @@ FUNCTIONS = {
     if resource["Type"] == "AWS::Serverless::Function"
 }
 PARAMETERS = template.written()["Parameters"]
+# Those of SAM; $connect is a resource of its own.
 ROUTES = template.written()["Resources"]["WebSocketApi"]["Properties"]["Routes"]
 QUEUES = template.resources("AWS::SQS::Queue")
 ALARMS = template.resources("AWS::CloudWatch::Alarm")
@@ -33,6 +35,11 @@ POSTS, CLOSES = (
     }
     for method in ("POST", "DELETE")
 )
+# The API's own: an address of a custom domain and the stage is answered with 403.
+ENDPOINT = {
+    "Fn::Sub": "https://${WebSocketApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}/${StageName}"
+}
+SECRET = {"Fn::GetAtt": ["TokenSecret", "Id"]}
 DEAD_LETTERS = {"Fn::GetAtt": ["NotificationDeadLetterQueue", "Arn"]}
 NOTIFICATIONS = {"Fn::GetAtt": ["NotificationQueue", "Arn"]}
 DELIVERIES = {"Fn::GetAtt": ["DeliveryQueue", "Arn"]}
@@ -51,7 +58,15 @@ DEAD_LETTER_QUEUES = [
 
 # Exactly what each function may do. One more is a mistake here, one less a failure in production.
 PERMISSIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
-    "ConnectFunction": [("dynamodb:PutItem", TABLE)],
+    "AuthorizeFunction": [("secretsmanager:GetSecretValue", SECRET)],
+    "ConnectFunction": [
+        ("dynamodb:PutItem", TABLE),
+        ("dynamodb:GetItem", TABLE),
+        ("dynamodb:Query", TABLE),
+        ("dynamodb:UpdateItem", TABLE),
+        ("dynamodb:DeleteItem", TABLE),
+        ("dynamodb:BatchWriteItem", TABLE),
+    ],
     "DisconnectFunction": [("dynamodb:DeleteItem", TABLE), ("dynamodb:BatchWriteItem", TABLE)],
     "SubscribeFunction": [
         ("dynamodb:PutItem", TABLE),
@@ -60,9 +75,29 @@ PERMISSIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("dynamodb:Query", TABLE),
     ],
     "HistoryFunction": [("dynamodb:GetItem", TABLE), ("dynamodb:Query", TABLE)],
-    "UnsubscribeFunction": [("dynamodb:BatchWriteItem", TABLE), ("dynamodb:UpdateItem", TABLE)],
+    "UnsubscribeFunction": [
+        ("dynamodb:BatchWriteItem", TABLE),
+        ("dynamodb:UpdateItem", TABLE),
+        ("dynamodb:GetItem", TABLE),
+    ],
     "SubscriptionsFunction": [("dynamodb:GetItem", TABLE)],
     "PingFunction": [("dynamodb:GetItem", TABLE)],
+    "AuthenticateFunction": [
+        ("dynamodb:GetItem", TABLE),
+        ("dynamodb:PutItem", TABLE),
+        ("dynamodb:UpdateItem", TABLE),
+        ("dynamodb:BatchWriteItem", TABLE),
+        ("execute-api:ManageConnections", POSTS),
+        ("secretsmanager:GetSecretValue", SECRET),
+    ],
+    "ExpireFunction": [
+        ("dynamodb:GetItem", TABLE),
+        ("dynamodb:Query", TABLE),
+        ("dynamodb:DeleteItem", TABLE),
+        ("dynamodb:BatchWriteItem", TABLE),
+        ("execute-api:ManageConnections", POSTS),
+        ("execute-api:ManageConnections", CLOSES),
+    ],
     "DefaultFunction": [],
     "NotifierFunction": [
         ("dynamodb:GetItem", TABLE),
@@ -72,6 +107,7 @@ PERMISSIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("dynamodb:DeleteItem", TABLE),
         ("dynamodb:BatchWriteItem", TABLE),
         ("execute-api:ManageConnections", POSTS),
+        ("execute-api:ManageConnections", CLOSES),
         ("sqs:SendMessage", DEAD_LETTERS),
         ("sqs:SendMessage", DELIVERIES),
         ("sqs:ReceiveMessage", NOTIFICATIONS),
@@ -81,6 +117,8 @@ PERMISSIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     ],
     "DeliverFunction": [
         ("dynamodb:UpdateItem", TABLE),
+        # When the subscription of a straggler ends.
+        ("dynamodb:GetItem", TABLE),
         ("dynamodb:Query", TABLE),
         ("dynamodb:DeleteItem", TABLE),
         ("dynamodb:BatchWriteItem", TABLE),
@@ -108,6 +146,7 @@ LONGEST_DELAY_SECONDS = 180
 LONGEST_STRAGGLER_SECONDS = 64
 
 DAY_SECONDS = 24 * 3600
+NO_VALUE = {"Ref": "AWS::NoValue"}
 
 
 def delays(tries: int) -> list[int]:
@@ -116,12 +155,18 @@ def delays(tries: int) -> list[int]:
 
 
 def statements(role: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for policy in role.get("Policies", []):
+    """Yield what a role allows, in whatever case: each action with each resource."""
+    for given in role.get("Policies", []):
+        # One that is there in some case only.
+        _, policy, otherwise = given.get("Fn::If", ("", given, NO_VALUE))
+        assert otherwise == NO_VALUE
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Effect"] == "Allow"
-            actions = statement["Action"]
-            for action in [actions] if isinstance(actions, str) else actions:
-                yield action, statement["Resource"]
+            actions, resources = (
+                each if isinstance(each, list) else [each]
+                for each in (statement["Action"], statement["Resource"])
+            )
+            yield from product(actions, resources)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -155,7 +200,8 @@ def test_a_function_s_handler_exists(name: str) -> None:
 def test_every_route_package_is_a_route() -> None:
     apps = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
 
-    assert apps == {route.removeprefix("$") for route in ROUTES} | {"notifier", "deliver"}
+    others = {"connect", "authorize", "expire", "notifier", "deliver"}
+    assert apps == {route.removeprefix("$") for route in ROUTES} | others
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -184,7 +230,179 @@ def test_a_route_that_replies_has_a_response(route: str) -> None:
     assert f"WebSocketApi{name}Route" in template.resources("AWS::ApiGatewayV2::Route")
 
 
-@pytest.mark.parametrize("route", ROUTES)
+def test_connect_is_a_route_like_the_others() -> None:
+    """It is none of SAM's: these cannot have an authorizer in some case only."""
+    route = template.resources("AWS::ApiGatewayV2::Route")["WebSocketApiConnectRoute"]
+    integration = template.resources("AWS::ApiGatewayV2::Integration")[
+        "WebSocketApiConnectIntegration"
+    ]
+
+    assert "$connect" not in ROUTES
+    assert (route["ApiId"], route["RouteKey"]) == ({"Ref": "WebSocketApi"}, "$connect")
+    assert route["Target"] == {"Fn::Sub": "integrations/${WebSocketApiConnectIntegration}"}
+    assert integration == {
+        "ApiId": {"Ref": "WebSocketApi"},
+        "IntegrationType": "AWS_PROXY",
+        "IntegrationUri": invocations_of("ConnectFunction"),
+    }
+    # A handshake is answered without one.
+    responses = template.resources("AWS::ApiGatewayV2::RouteResponse").values()
+    assert {"Ref": "WebSocketApiConnectRoute"} not in [
+        response["RouteId"] for response in responses
+    ]
+
+
+def test_connect_asks_the_authorizer_if_and_only_if_tokens_are_asked_for() -> None:
+    route = template.resources("AWS::ApiGatewayV2::Route")["WebSocketApiConnectRoute"]
+    authorizer = template.resources("AWS::ApiGatewayV2::Authorizer")["Authorizer"]
+
+    assert route["AuthorizationType"] == {"Fn::If": ["WithTokens", "CUSTOM", "NONE"]}
+    assert route["AuthorizerId"] == {"Fn::If": ["WithTokens", {"Ref": "Authorizer"}, NO_VALUE]}
+    assert authorizer["ApiId"] == {"Ref": "WebSocketApi"}
+    assert authorizer["AuthorizerType"] == "REQUEST"
+    assert authorizer["AuthorizerUri"] == invocations_of("AuthorizeFunction")
+    # One identity source would be required in every handshake, and a token may stand elsewhere.
+    assert not authorizer.keys() & {"IdentitySource", "AuthorizerResultTtlInSeconds"}
+    assert template.written()["Conditions"]["WithTokens"] == {
+        "Fn::Equals": [{"Ref": "Authentication"}, "JWT"]
+    }
+
+
+def invocations_of(function: str) -> dict[str, str]:
+    return {
+        "Fn::Sub": "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31"
+        f"/functions/${{{function}.Arn}}/invocations"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "caller"),
+    [
+        ("WebSocketApiConnect", "${StageName}/$connect"),
+        ("Authorize", "authorizers/${Authorizer}"),
+    ],
+)
+def test_only_this_api_s_handshakes_may_invoke_their_functions(name: str, caller: str) -> None:
+    permission = template.resources("AWS::Lambda::Permission")[f"{name}Permission"]
+
+    assert permission == {
+        "Action": "lambda:InvokeFunction",
+        "FunctionName": {"Ref": f"{name.removeprefix('WebSocketApi')}Function"},
+        "Principal": "apigateway.amazonaws.com",
+        "SourceArn": {
+            "Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:"
+            f"${{WebSocketApi}}/{caller}"
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("condition", "names"),
+    [
+        (
+            "WithTokens",
+            {
+                *("Authorizer", "AuthorizePermission", "AuthorizeFunction", "AuthorizeLogGroup"),
+                *("ExpireFunction", "ExpireLogGroup"),
+            },
+        ),
+        ("WithSecret", {"TokenSecret"}),
+    ],
+)
+def test_what_tokens_need_is_there_only_with_tokens(condition: str, names: set[str]) -> None:
+    resources = template.written()["Resources"]
+
+    assert {name for name in resources if resources[name].get("Condition") == condition} == names
+
+
+def test_a_secret_is_made_if_the_issuer_publishes_no_keys() -> None:
+    (secret,) = template.resources("AWS::SecretsManager::Secret").values()
+
+    assert template.written()["Conditions"]["WithSecret"] == {
+        "Fn::And": [{"Condition": "WithTokens"}, {"Fn::Equals": [{"Ref": "TokenKeysUrl"}, ""]}]
+    }
+    # As many as HS256 has bytes, twice; nobody chooses it.
+    assert secret["GenerateSecretString"] == {"PasswordLength": 64, "ExcludePunctuation": True}
+    assert "SecretString" not in secret
+
+
+@pytest.mark.parametrize("name", ["AuthorizeFunction", "AuthenticateFunction"])
+def test_the_secret_is_read_only_where_there_is_one(name: str) -> None:
+    variables = FUNCTIONS[name]["Environment"]["Variables"]
+    policies = template.resources("AWS::IAM::Role")[f"{name}Role"]["Policies"]
+
+    assert variables["TOKEN_SECRET_ARN"] == {
+        "Fn::If": ["WithSecret", {"Fn::GetAtt": ["TokenSecret", "Id"]}, ""]
+    }
+    assert [policy["Fn::If"][0] for policy in policies if "Fn::If" in policy] == ["WithSecret"]
+
+
+@pytest.mark.parametrize("name", ["TokenIssuer", "TokenAudience"])
+def test_tokens_without_a_rule_are_not_asked_for(name: str) -> None:
+    """An empty issuer would be met by a token that names none."""
+    rule = template.written()["Rules"]["TokensNeedRules"]
+
+    assert PARAMETERS[name]["Default"] == ""
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "Authentication"}, "JWT"]}
+    asserted = [each["Assert"] for each in rule["Assertions"]]
+    assert {"Fn::Not": [{"Fn::Equals": [{"Ref": name}, ""]}]} in asserted
+    assert all(each["AssertDescription"].endswith(".") for each in rule["Assertions"])
+
+
+def test_expired_tokens_are_looked_for_every_minute_and_not_by_two_at_once() -> None:
+    """What one minute could not do, the next does, and not a retry beside it."""
+    rule = template.resources("AWS::Events::Rule")["ExpireFunctionEveryMinute"]
+    (target,) = rule["Targets"]
+
+    assert rule["ScheduleExpression"] == "rate(1 minute)"
+    assert target["Arn"] == {"Fn::GetAtt": ["ExpireFunction", "Arn"]}
+    assert target["RetryPolicy"] == {"MaximumRetryAttempts": 0}
+    assert FUNCTIONS["ExpireFunction"]["Timeout"] < 60
+
+
+@pytest.mark.parametrize(
+    ("sign", "fits"),
+    [
+        ("/", True),
+        (":", True),
+        (".", True),
+        ("#", True),
+        ("*", False),
+        ("", False),
+        ("//", False),
+        (" ", False),
+        ("\u00e9", False),
+    ],
+)
+def test_segments_are_parted_by_one_visible_sign_that_is_no_asterisk(sign: str, fits: bool) -> None:
+    assert bool(re.fullmatch(PARAMETERS["GrantsDelimiter"]["AllowedPattern"], sign)) is fits
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("", True),
+        ("https://issuer.example/.well-known/jwks.json", True),
+        ("http://issuer.example/jwks.json", False),
+        ("ftp://issuer.example/", False),
+        ("https://", False),
+        ("https://issuer.example/a b", False),
+        ("file:///etc/passwd", False),
+    ],
+)
+def test_keys_are_had_from_an_address_that_is_encrypted(url: str, fits: bool) -> None:
+    assert bool(re.fullmatch(PARAMETERS["TokenKeysUrl"]["AllowedPattern"], url)) is fits
+
+
+@pytest.mark.parametrize(
+    ("name", "careful"),
+    [("Authentication", "NONE"), ("TokenInQueryString", "false"), ("TenantClaim", "")],
+)
+def test_what_tokens_may_do_is_asked_for(name: str, careful: str) -> None:
+    assert PARAMETERS[name]["Default"] == careful
+
+
+@pytest.mark.parametrize("route", ["$connect", *ROUTES])
 def test_a_route_has_an_event_to_try_it_with(route: str) -> None:
     event = json.loads((ROOT / "events" / f"{route.removeprefix('$')}.json").read_text())
 
@@ -285,11 +503,14 @@ def test_only_a_function_that_sends_to_its_own_queue_may_go_round_in_circles() -
     } == dict.fromkeys(circular, "Allow")
 
 
-def test_every_function_knows_the_table_and_how_to_log() -> None:
+def test_every_function_knows_the_table_whom_to_hear_and_how_to_log() -> None:
     variables = template.written()["Globals"]["Function"]["Environment"]["Variables"]
 
     assert variables == {
         "TABLE_NAME": {"Ref": "ConnectionsTable"},
+        "AUTHENTICATION": {"Ref": "Authentication"},
+        "GRANTS_DELIMITER": {"Ref": "GrantsDelimiter"},
+        "TENANT_CLAIM": {"Ref": "TenantClaim"},
         "POWERTOOLS_SERVICE_NAME": {"Ref": "AWS::StackName"},
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
     }
@@ -304,9 +525,23 @@ def test_a_function_knows_no_more_than_it_needs() -> None:
     log = {
         "HISTORY_SECONDS": {"Ref": "HistorySeconds"},
         "LOG_UNWATCHED": {"Ref": "LogUnwatched"},
+        "LONGEST_TOKEN_SECONDS": {"Ref": "LongestTokenSeconds"},
+    }
+    tokens = {
+        "TOKEN_ISSUER": {"Ref": "TokenIssuer"},
+        "TOKEN_AUDIENCE": {"Ref": "TokenAudience"},
+        "TOKEN_AUDIENCE_CLAIM": {"Ref": "TokenAudienceClaim"},
+        "TOKEN_KEYS_URL": {"Ref": "TokenKeysUrl"},
+        "TOKEN_SECRET_ARN": {"Fn::If": ["WithSecret", {"Fn::GetAtt": ["TokenSecret", "Id"]}, ""]},
+        "GRANTS_CLAIM": {"Ref": "GrantsClaim"},
+        "LONGEST_TOKEN_SECONDS": {"Ref": "LongestTokenSeconds"},
     }
 
     assert own == {
+        "AuthorizeFunction": tokens | {"TOKEN_IN_QUERY_STRING": {"Ref": "TokenInQueryString"}},
+        "AuthenticateFunction": tokens | {"CONNECTIONS_ENDPOINT": ENDPOINT},
+        "ConnectFunction": {"MAX_CONNECTIONS_PER_USER": {"Ref": "MaxConnectionsPerUser"}},
+        "ExpireFunction": {"CONNECTIONS_ENDPOINT": ENDPOINT},
         "SubscribeFunction": {
             "MAX_SUBSCRIPTIONS_PER_CONNECTION": {"Ref": "MaxSubscriptionsPerConnection"}
         },
@@ -318,11 +553,7 @@ def test_a_function_knows_no_more_than_it_needs() -> None:
 def variables_of_posting(function: str) -> dict[str, Any]:
     queue, dead_letters = READERS[function]
     return {
-        # The API's own: an address of a custom domain and the stage is answered with 403.
-        "CONNECTIONS_ENDPOINT": {
-            "Fn::Sub": "https://${WebSocketApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
-            "/${StageName}"
-        },
+        "CONNECTIONS_ENDPOINT": ENDPOINT,
         "QUEUE_URL": {"Ref": queue},
         "DELIVERY_QUEUE_URL": {"Ref": "DeliveryQueue"},
         "DEAD_LETTER_QUEUE_URL": {"Ref": dead_letters},
@@ -423,11 +654,13 @@ def test_only_the_rule_may_send_to_its_queues(queue: str) -> None:
 
 
 def test_the_rule_hands_events_to_the_queue_and_keeps_what_it_cannot_hand_over() -> None:
-    (rule,) = template.resources("AWS::Events::Rule").values()
+    rule = template.resources("AWS::Events::Rule")["EntityUpdatedRule"]
     (target,) = rule["Targets"]
 
     assert rule["EventBusName"] == {"Ref": "EventBusName"}
-    assert rule["EventPattern"] == {"detail-type": ["Entity Updated"]}
+    assert rule["EventPattern"] == {
+        "detail-type": [ENTITY_UPDATED, SEND_USER_PUSH, DISCONNECT_USER]
+    }
     assert target["Arn"] == NOTIFICATIONS
     assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}}
 
@@ -547,8 +780,13 @@ def test_the_outputs_are_those_that_readers_expect() -> None:
         "DeliveryQueueUrl",
         "DeliveryDeadLetterQueueUrl",
         "UndeliveredEventsQueueUrl",
+        "Authentication",
         "WebSocketApiId",
     }
+    # Who looks at the outputs sees it.
+    everybody = outputs["Authentication"]["Value"]["Fn::If"]
+    assert everybody[0] == "WithTokens"
+    assert everybody[2].startswith("ANYBODY")
 
 
 @pytest.mark.parametrize("environment", ["default", "local"])

@@ -25,6 +25,7 @@ from support import events, template
 from support.events import ENTITY_ID
 from support.exchange import FakeExchange, Told
 from support.queues import Queues
+from support.rows import topics_of
 
 Rows = Callable[[], list[dict[str, Any]]]
 
@@ -34,7 +35,7 @@ TOPIC = Topic.entity(ENTITY_ID)
 def subscribe(connection_id: str, *entity_ids: str) -> None:
     connection = Connection(connection_id, "203.0.113.7", datetime.now(UTC))
     table = wiring.table()
-    if table.topics_of(connection_id) is None:
+    if topics_of(table, connection_id) is None:
         table.put_connection(connection)
     for entity_id in entity_ids or (ENTITY_ID,):
         topic = Topic.entity(entity_id)
@@ -207,7 +208,7 @@ def test_who_leaves_in_between_is_forgotten(queues: Queues, exchange: FakeExchan
 
     assert exchange.receivers() == ["live="]
     table = wiring.table()
-    assert table.topics_of("gone=") is None
+    assert topics_of(table, "gone=") is None
     for name in (ENTITY_ID, "other"):
         assert table.subscribers(Topic.entity(name), "", "~") == (["live="], False)
 

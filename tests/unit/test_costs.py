@@ -5,6 +5,7 @@ Connection ids have 16 characters, entity ids and event ids 36, frames about 300
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from time import sleep
@@ -13,6 +14,8 @@ from uuid import UUID
 
 import pytest
 
+from identity.claims import Identity
+from push.access import Access
 from push.adapters.table import Table
 from push.batches import Batch, Posting
 from push.connection import Connection
@@ -21,7 +24,7 @@ from push.errors import Finished
 from push.events import Event
 from push.jobs import Letter
 from push.protocol import Wanted
-from push.subscriptions import Subscriptions, forget, room_for_one, room_for_several
+from push.subscriptions import Subscriptions, forget, remember, room_for_one, room_for_several
 from push.topics import Cursor, Log, Topic
 from support import events
 from support.dynamodb import DynamoDB, Meter
@@ -55,13 +58,18 @@ class Stack:
         self.log = Log(self.table, kept_seconds=604_800, clock=clock)
         self.exchange = FakeExchange(clock)
         self.queue = Queue()
-        self.subscriptions = Subscriptions(
+        self.subscriptions = self.those_of(None)
+        self.numbers = count(1)
+        self.with_tokens = False
+
+    def those_of(self, access: Access | None) -> Subscriptions:
+        return Subscriptions(
             self.table,
+            access=access,
             max_per_connection=100,
             side_by_side=lambda call, arguments: [call(each) for each in arguments],
-            clock=clock,
+            clock=self.clock,
         )
-        self.numbers = count(1)
 
     @contextmanager
     def counted(self) -> Iterator[Callable[[], Cost]]:
@@ -81,9 +89,19 @@ class Stack:
         return Topic.entity(str(UUID(int=next(self.numbers) << 64)))
 
     def connection(self) -> Connection:
+        connection = self.unknown()
+        remember(self.table, connection, None, 100)
+        return connection
+
+    def unknown(self) -> Connection:
         connection_id = f"{next(self.numbers):015}="
-        connection = Connection(connection_id, "203.0.113.7", datetime.fromtimestamp(NOW, UTC))
-        self.table.put_connection(connection)
+        return Connection(connection_id, "203.0.113.7", datetime.fromtimestamp(NOW, UTC))
+
+    def guest(self) -> Connection:
+        """Return a connection that came with a token, and was not the first of its user."""
+        connection = self.unknown()
+        for each in (self.unknown(), connection):
+            remember(self.table, each, ALICE, 100)
         return connection
 
     def subscriber(self, *topics: Topic) -> Connection:
@@ -103,7 +121,7 @@ class Stack:
     def event(self, topic: Topic, size: int = 120) -> Event:
         event_id = str(UUID(int=next(self.numbers)))
         detail = {"entityId": topic.id, "data": "x" * size}
-        return Event.parse(events.encoded(events.entity_updated(event_id, **detail)))
+        return events.parsed(events.encoded(events.entity_updated(event_id, **detail)))
 
     # What happens.
 
@@ -127,6 +145,7 @@ class Stack:
             side_by_side=lambda call, arguments: [call(each) for each in arguments],
             clock=self.clock,
             wall_clock=self.clock,
+            with_tokens=self.with_tokens,
         )
 
     def notify(self, event: Event) -> None:
@@ -134,6 +153,9 @@ class Stack:
         self.delivery().notify(event, nullcontext())
         while self.queue.letters:
             self.delivery().carry(self.queue.letters.pop(0))
+
+
+ALICE = Identity("alice", "", ("alice/*", "*"), int(NOW) - 60, int(NOW) + 3600)
 
 
 @pytest.fixture
@@ -304,3 +326,73 @@ def test_an_event_with_many_subscribers_costs_for_its_notes(
     cost = stack.cost(lambda: stack.notify(event))
 
     assert all(each <= most for each, most in zip(cost, at_most, strict=True)), cost
+
+
+# With tokens.
+
+
+def test_a_connection_with_a_user_is_noted_and_subscribed_and_may_be_revoked(stack: Stack) -> None:
+    """The note of its end, a transaction of two, and reads: head, revocation, how many it has."""
+    stack.guest()
+    connection = stack.unknown()
+
+    cost = stack.cost(lambda: remember(stack.table, connection, ALICE, 100))
+
+    assert cost == Cost(5, 5, 3)
+
+
+def test_the_first_connection_of_a_user_opens_its_log(stack: Stack) -> None:
+    connection = stack.unknown()
+
+    cost = stack.cost(lambda: remember(stack.table, connection, ALICE, 100))
+
+    assert cost == Cost(6, 6, 3)
+
+
+def test_a_token_that_outlives_its_connection_needs_no_note(stack: Stack) -> None:
+    stack.guest()
+    connection = stack.unknown()
+    long = replace(ALICE, expires_at=int(NOW) + 86_400)
+
+    cost = stack.cost(lambda: remember(stack.table, connection, long, 100))
+
+    assert cost == Cost(4, 4, 3)
+
+
+def test_a_subscription_with_a_token_is_one_read_more(stack: Stack) -> None:
+    connection, topic = stack.guest(), stack.watched()
+    stack.subscriptions = stack.those_of(Access("/", has_tenants=False))
+
+    assert stack.cost(lambda: stack.subscribe(connection, topic)) == Cost(3, 4, 2)
+
+
+def test_history_with_a_token_is_three_reads_as_without(stack: Stack) -> None:
+    connection, topic = stack.guest(), stack.watched(logged=10)
+    stack.subscriptions = stack.those_of(Access("/", has_tenants=False))
+    stack.subscribe(connection, topic)
+    head = stack.table.head(topic)
+    assert head
+    wanted = Wanted(topic, Cursor(head.cursor.epoch, 5))
+
+    cost = stack.cost(
+        lambda: stack.subscriptions.history(connection.connection_id, wanted, room_for_one())
+    )
+
+    assert cost == Cost(3, 0, 3)
+
+
+@pytest.mark.parametrize("has_user", [False, True])
+def test_a_ping_is_one_read(stack: Stack, has_user: bool) -> None:
+    connection = stack.guest() if has_user else stack.connection()
+
+    assert stack.cost(lambda: stack.subscriptions.require(connection.connection_id)) == Cost(
+        1, 0, 1
+    )
+
+
+def test_to_leave_out_who_has_ended_costs_nothing(stack: Stack) -> None:
+    """That is read with the subscribers."""
+    event = stack.event(stack.watched(20))
+    stack.with_tokens = True
+
+    assert stack.cost(lambda: stack.notify(event)) == Cost(6, 4, 2)

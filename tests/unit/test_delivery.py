@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from identity.claims import Identity
 from management_api import Result
 from push import delivery
 from push.adapters.table import Table
@@ -29,6 +30,7 @@ from push.topics import Log, Topic
 from support import events
 from support.dynamodb import DynamoDB
 from support.exchange import NOW, Clock, FakeExchange, Told
+from support.rows import topics_of
 
 TOPIC = Topic.entity("e")
 SECONDS = 30.0
@@ -39,7 +41,7 @@ def ids(count: int, start: int = 0) -> list[str]:
 
 
 def event(event_id: str = "1", entity_id: str = TOPIC.id) -> Event:
-    return Event.parse(
+    return events.parsed(
         events.encoded(events.entity_updated(event_id, entityId=entity_id, message="Hello"))
     )
 
@@ -103,6 +105,7 @@ class Stack:
         self.unresponsive = Unresponsive(clock)
         self.size = 1_000
         self.seconds_left: Callable[[], float] = lambda: SECONDS
+        self.with_tokens = False
         self.failures: list[Exception] = []
 
     def delivery(self, **options: Any) -> Delivery:
@@ -118,14 +121,27 @@ class Stack:
             side_by_side=lambda call, arguments: [call(each) for each in arguments],
             clock=self.clock,
             wall_clock=self.clock,
+            with_tokens=self.with_tokens,
             **options,
         )
 
     def subscribe(self, *connection_ids: str, topic: Topic = TOPIC) -> None:
         for connection_id in connection_ids:
-            if self.table.topics_of(connection_id) is None:
+            if topics_of(self.table, connection_id) is None:
                 self.table.put_connection(connection(connection_id))
             refused = self.table.add_subscriptions(connection(connection_id), {topic}, (), 99)
+            assert refused is None
+        self.log.open(topic)
+
+    def admit(self, *connection_ids: str, seconds: float, topic: Topic = TOPIC) -> None:
+        """Subscribe connections, each with a token of a user of its own that ends."""
+        for connection_id in connection_ids:
+            ends_at = int(self.clock.now + seconds)
+            identity = Identity(connection_id, "", ("**",), int(NOW) - 60, ends_at)
+            self.table.put_connection(connection(connection_id), identity)
+            refused = self.table.add_subscriptions(
+                connection(connection_id), {topic}, (), 99, identity
+            )
             assert refused is None
         self.log.open(topic)
 
@@ -1034,7 +1050,7 @@ def test_who_never_answers_is_told_closed_and_then_forgotten(stack: Stack) -> No
     known_when_closed: list[bool] = []
 
     def look() -> None:
-        known_when_closed.append(stack.table.topics_of("slow=") is not None)
+        known_when_closed.append(topics_of(stack.table, "slow=") is not None)
 
     stack.exchange.before = look
     stack.deliver_all()
@@ -1047,7 +1063,7 @@ def test_who_never_answers_is_told_closed_and_then_forgotten(stack: Stack) -> No
         "code": "SlowClient",
         "reconnect": True,
     }
-    assert stack.table.topics_of("slow=") is None
+    assert topics_of(stack.table, "slow=") is None
     assert stack.subscribers() == ["a="]
     assert stack.subscribers(Topic.entity("other")) == []
     assert stack.dead_letters.sent == []
@@ -1190,7 +1206,7 @@ def test_a_gone_connection_is_forgotten_whole_and_delays_nobody(stack: Stack) ->
     stack.deliver_all()
 
     assert stack.received() == Counter(["00000=", "00002="])
-    assert stack.table.topics_of("00001=") is None
+    assert topics_of(stack.table, "00001=") is None
     for topic in (TOPIC, Topic.entity("other")):
         assert stack.subscribers(topic) == ["00000=", "00002="]
     assert stack.letters.sent == []
@@ -1297,3 +1313,196 @@ def test_a_last_note_whose_dead_letter_is_refused_repeats_nothing(stack: Stack) 
     stack.deliver_all()
 
     assert stack.received() == Counter(set(ids(10)) - {"00003="})
+
+
+# Subscriptions that end with a token.
+
+
+@pytest.fixture
+def ending(stack: Stack) -> Stack:
+    """A stack where tokens are asked for."""
+    stack.with_tokens = True
+    return stack
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(-1, 0), (0, 0), (1, 1)])
+def test_who_has_ended_gets_nothing_and_is_left_to_who_closes_it(
+    ending: Stack, seconds: int, frames: int
+) -> None:
+    ending.admit("a=", "c=", seconds=600)
+    ending.admit("b=", seconds=seconds)
+
+    ending.deliver_all()
+
+    assert ending.received() == Counter({"a=": 1, "c=": 1, "b=": frames})
+    assert ending.subscribers() == ["a=", "b=", "c="]
+    assert ending.exchange.closed == []
+    assert ending.letters.sent == []
+    assert ending.job()["done"] is True
+
+
+def test_who_ends_while_others_are_posted_to_gets_nothing(
+    ending: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at when the post is due, and not when the subscribers are read."""
+    frequent_notes(monkeypatch, in_flight=1)
+    ending.admit("a=", "c=", seconds=600)
+    ending.admit("b=", seconds=3)
+    ending.exchange.tell("a=", Told(Result.OK, 5.0))
+
+    ending.deliver_all()
+
+    assert ending.exchange.posted == ["a=", "c="]
+
+
+def test_who_came_before_tokens_were_asked_for_hears_what_it_subscribed_to(ending: Stack) -> None:
+    ending.subscribe("a=")
+    ending.admit("b=", seconds=-1)
+
+    ending.deliver_all()
+
+    assert ending.received() == Counter(["a="])
+
+
+@pytest.mark.parametrize("ended", [1, 39, 40, 41, 199, 200, 201, 450])
+def test_those_who_have_ended_stop_no_walk_however_many_there_are(
+    ending: Stack, ended: int
+) -> None:
+    ending.admit("a=", "~", seconds=600)
+    ending.admit(*ids(ended), seconds=-1)
+
+    ending.deliver_all()
+
+    assert ending.received() == Counter(["a=", "~"])
+    assert ending.job()["done"] is True
+
+
+@pytest.mark.parametrize("ended", [ids(5), ids(5, 10), ids(20), ids(1, 4), []], ids=len)
+def test_ranges_are_cut_as_if_nobody_had_ended(
+    ending: Stack, monkeypatch: pytest.MonkeyPatch, ended: list[str]
+) -> None:
+    frequent_notes(monkeypatch)
+    ending.size = 5
+    ending.admit(*(each for each in ids(20) if each not in ended), seconds=600)
+    ending.admit(*ended, seconds=-1)
+
+    ending.deliver_all()
+
+    ranges = [sent.letter.name for sent in ending.letters.sent]
+    boundaries = ["", *ids(20)[4::5]]
+    assert ranges == [f"({after},{upto}]" for after, upto in pairwise(boundaries)]
+    assert ending.received() == Counter(set(ids(20)) - set(ended))
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_straggler_that_has_ended_is_not_tried_again(ending: Stack, leaves: bool) -> None:
+    ending.admit("a=", "b=", seconds=600)
+    ending.admit("c=", seconds=3)
+    for each in ("a=", "b=", "c="):
+        ending.exchange.tell(each, Result.FAILED, Result.FAILED, Result.FAILED)
+    if leaves:
+        ending.exchange.before = lambda: ending.leave("b=")
+
+    ending.deliver_all()
+
+    # After 1, 2 and 4 seconds.
+    tries = {"a=": 4, "b=": 1 if leaves else 4, "c=": 2}
+    assert Counter(ending.exchange.posted) == tries
+    assert ending.received() == Counter(["a="] if leaves else ["a=", "b="])
+    assert ending.letters.waiting == []
+
+
+def resumed(stack: Stack, letter: Letter, reached: str, *open_: str) -> None:
+    """Leave a job as somebody who died, with posts of which nobody knows."""
+    job = stack.delivery()._jobs.claim(letter.job, letter.event.cursor)
+    job.write(reached=reached, open=open_, lease=0)
+
+
+def test_who_was_open_is_looked_up_when_the_walk_is_resumed(ending: Stack) -> None:
+    ending.admit("a=", "c=", "d=", seconds=600)
+    ending.admit("b=", "e=", seconds=-1)
+    ending.admit("left=", seconds=600)
+    letter = ending.letter()
+    resumed(ending, letter, "c=", "a=", "b=", "left=")
+    ending.leave("left=")
+
+    ending.carry(letter)
+
+    assert ending.exchange.posted == ["a=", "d="]
+    assert ending.job()["done"] is True
+    assert ending.job()["open"] == []
+
+
+def test_a_table_that_does_not_say_when_stragglers_end_delays_them(ending: Stack) -> None:
+    ending.admit("a=", "b=", seconds=600)
+    letter = ending.letter().for_stragglers(["a=", "b="], 1)
+    refusals = [failing()]
+
+    def refuse(name: str, parameters: dict[str, Any]) -> None:
+        if name == "GetItem" and refusals:
+            raise refusals.pop()
+
+    ending.dynamodb.before = refuse
+    with pytest.raises(ServiceUnavailable):
+        ending.carry(letter)
+    assert ending.exchange.posted == []
+
+    ending.carry(letter)
+    assert ending.received() == Counter(["a=", "b="])
+
+
+def test_what_is_known_of_one_topic_says_nothing_of_another(
+    ending: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walks of a batch go side by side; a connection is in some topics, and in others not."""
+    frequent_notes(monkeypatch, in_flight=1)
+    other = Topic.entity("other")
+    ending.admit("a=", "b=", seconds=600)
+    stragglers = replace(ending.letter(), topic=other).for_stragglers(["b="], 1)
+    delivery = ending.delivery()
+    letters = [stragglers]
+
+    def carry() -> None:
+        while letters:
+            delivery.carry(letters.pop())
+
+    ending.exchange.before = carry
+    delivery.notify(event("2"), nullcontext())
+
+    assert ending.exchange.posted == ["a=", "b="]
+
+
+def test_whose_token_is_renewed_while_others_are_posted_to_misses_nothing(
+    ending: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frequent_notes(monkeypatch, in_flight=1)
+    ending.admit("a=", seconds=600)
+    ending.admit("b=", seconds=3)
+    ending.exchange.tell("a=", Told(Result.OK, 5.0))
+    renewed = Identity("b=", "", ("**",), int(NOW), int(NOW) + 600)
+    ending.exchange.before = lambda: ending.table.prolong(connection("b="), TOPIC, renewed)
+
+    ending.deliver_all()
+
+    assert ending.received() == Counter(["a=", "b="])
+
+
+def test_where_no_tokens_are_asked_for_nothing_is_looked_up(stack: Stack) -> None:
+    """Neither with the subscribers, nor for stragglers, nor for who was open."""
+    stack.subscribe("a=", "b=", "c=")
+    stack.exchange.tell("b=", Result.FAILED)
+    letter = stack.letter()
+    resumed(stack, letter, "a=", "a=")
+    requests: list[tuple[str, dict[str, Any]]] = []
+    stack.dynamodb.before = lambda name, parameters: requests.append((name, parameters))
+
+    stack.carry(letter)
+    while stack.letters.waiting:
+        sent = stack.letters.waiting.pop(0)
+        stack.clock.now += sent.delay_seconds
+        stack.carry(sent.letter)
+
+    assert stack.received() == Counter(["a=", "b=", "c="])
+    queries = [parameters for name, parameters in requests if name == "Query"]
+    assert [query["ProjectionExpression"] for query in queries] == ["#sk"]
+    assert [name for name, _ in requests] == ["UpdateItem", "Query"] + ["UpdateItem"] * 3

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,40 @@ def test_the_oldest_sam_cli_is_the_same_everywhere() -> None:
         f"aws-sam-cli>={oldest.removesuffix('.0')}"
         in (ROOT / "local/requirements-sam.txt").read_text()
     )
+
+
+def resource_name(arn: Any) -> str:
+    """Return what a reader calls a resource of a policy."""
+    match arn:
+        case {"Fn::GetAtt": [name, "Arn" | "Id"]}:
+            return str(name)
+        case {"Fn::Sub": text}:
+            method = str(text).rpartition("/@connections")[0].rpartition("/")[2]
+            return f"{method} @connections"
+        case _:
+            raise AssertionError(arn)
+
+
+def permissions(function: dict[str, Any]) -> str:
+    """Return what a function may do, as the document says it."""
+    said = []
+    for policy in function.get("Policies", []):
+        _, chosen, _ = policy.get("Fn::If", ("", policy, ""))
+        for statement in chosen["Statement"]:
+            actions, arns = statement["Action"], statement["Resource"]
+            actions = actions if isinstance(actions, list) else [actions]
+            arns = arns if isinstance(arns, list) else [arns]
+            names = ", ".join(map(resource_name, arns))
+            said.append(f"`{names}`: {', '.join(each.partition(':')[2] for each in actions)}")
+    return "; ".join(said) or "nothing"
+
+
+def test_the_permissions_of_the_functions_are_those_of_the_template() -> None:
+    text = (ROOT / "docs/security.md").read_text().partition("## Permissions")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE))
+
+    assert rows == {
+        resource["Properties"]["Handler"].partition(".")[0]: permissions(resource["Properties"])
+        for resource in template.written()["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }

@@ -1,14 +1,16 @@
 """What is an event that can be delivered, and what frame it makes."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from identity.claims import MAX_TENANT_LENGTH, MAX_USER_LENGTH
 from push.errors import EventRejected
-from push.events import MAX_FRAME_BYTES, Event
+from push.events import MAX_FRAME_BYTES, Event, Kick, parse
 from push.json_text import encode, members
 from push.protocol import MAX_MESSAGE_BYTES, Answer, Reply, Wanted
 from push.topics import LONGEST_CURSOR, Cursor, LoggedEvent, Recovery, Topic
@@ -28,7 +30,7 @@ json_values = st.recursive(
 
 
 def parsed(**detail: object) -> Event:
-    return Event.parse(events.encoded(events.entity_updated("1", **detail)))
+    return events.parsed(events.encoded(events.entity_updated("1", **detail)))
 
 
 def frame(event: Event, cursor: Cursor = CURSOR) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def with_detail(text: str) -> str:
 
 
 def test_the_event_in_the_events_makes_its_frame() -> None:
-    event = Event.parse(events.load("notifier")["Records"][0]["body"])
+    event = events.parsed(events.load("notifier")["Records"][0]["body"])
 
     assert event.topic == Topic.entity("myTestEntityId")
     assert event.id == "7bf73129-1428-4cd3-a780-95db273d1602"
@@ -105,13 +107,13 @@ def test_fields_that_are_not_of_the_protocol_stay_out_of_the_frame() -> None:
 )
 @pytest.mark.parametrize("name", ["message", "data"])
 def test_every_digit_and_every_key_is_passed_on_as_it_was_written(name: str, data: str) -> None:
-    event = Event.parse(with_detail(f'{{"entityId":"e","{name}":{data}}}'))
+    event = events.parsed(with_detail(f'{{"entityId":"e","{name}":{data}}}'))
 
     assert members(event.frame(CURSOR))[name] == data
 
 
 def test_of_a_message_that_comes_twice_the_last_is_passed_on() -> None:
-    event = Event.parse(with_detail('{"message":1,"entityId":"x","entityId":"e","message":2}'))
+    event = events.parsed(with_detail('{"message":1,"entityId":"x","entityId":"e","message":2}'))
 
     assert event.topic == Topic.entity("e")
     assert members(event.frame(CURSOR))["message"] == "2"
@@ -127,7 +129,7 @@ def test_an_entity_id_is_in_the_topic_as_in_the_frame(entity_id: str) -> None:
 def test_the_longest_ids_are_taken() -> None:
     longest = "\U0001f600" * 256
 
-    event = Event.parse(events.encoded(events.entity_updated(longest, entityId=longest)))
+    event = events.parsed(events.encoded(events.entity_updated(longest, entityId=longest)))
 
     assert (event.id, event.topic.id) == (longest, longest)
 
@@ -175,7 +177,7 @@ def test_an_event_that_cannot_be_delivered_is_rejected_with_its_reason(
     event: str, code: str
 ) -> None:
     with pytest.raises(EventRejected) as caught:
-        Event.parse(event)
+        events.parsed(event)
 
     assert caught.value.code == code
     assert str(caught.value)
@@ -184,7 +186,7 @@ def test_an_event_that_cannot_be_delivered_is_rejected_with_its_reason(
 @given(st.text())
 def test_no_text_crashes_the_parser(text: str) -> None:
     with pytest.raises(EventRejected):
-        Event.parse(text)
+        events.parsed(text)
 
 
 def largest() -> Event:
@@ -209,8 +211,8 @@ def test_what_is_escaped_in_the_event_counts_as_it_is_passed_on() -> None:
     text = json.dumps({"entityId": "e", "data": "\u00e9" * 30_000})
 
     with pytest.raises(EventRejected, match="bytes"):
-        Event.parse(with_detail(text))
-    assert Event.parse(with_detail(encode(json.loads(text))))
+        events.parsed(with_detail(text))
+    assert events.parsed(with_detail(encode(json.loads(text))))
 
 
 @pytest.mark.parametrize("type_", ["Subscribed", "History"])
@@ -224,3 +226,190 @@ def test_the_largest_frame_fits_into_a_reply(type_: str) -> None:
 
     assert json.loads(reply)["events"][0]["entityId"] == "e"
     assert len(reply.encode()) <= MAX_MESSAGE_BYTES
+
+
+# To a user.
+
+
+def written(detail_type: str, **detail: object) -> str:
+    event = events.entity_updated("1", **detail) | {"detail-type": detail_type}
+    return events.encoded(event)
+
+
+def pushed(**detail: object) -> Event:
+    return events.parsed(written("Send User Push Notification", **detail))
+
+
+def test_an_event_for_a_user_makes_its_frame() -> None:
+    event = pushed(userId="alice", message="Hello", callback="/orders/17", data={"n": 1})
+
+    assert event.topic == Topic.user("alice")
+    assert frame(event) == {
+        "type": "User Push Notification",
+        "message": "Hello",
+        "callback": "/orders/17",
+        "data": {"n": 1},
+        "id": "1",
+        "time": "2026-11-24T01:46:41Z",
+        "cursor": "5f0c2a9be41d-7",
+    }
+
+
+def test_what_an_event_for_a_user_does_not_say_is_not_in_the_frame() -> None:
+    """Nor whom it is for: who hears it knows."""
+    content = frame(pushed(userId="alice", entityId="e", type="x", tenant="acme"))
+
+    assert content.keys() == {"type", "id", "time", "cursor"}
+    assert content["type"] == "User Push Notification"
+
+
+@given(message=json_values, callback=json_values, data=json_values)
+def test_what_is_for_a_user_arrives_as_it_was_sent(message: Any, callback: Any, data: Any) -> None:
+    content = frame(pushed(userId="a", message=message, callback=callback, data=data))
+
+    assert (content["message"], content["callback"], content["data"]) == (message, callback, data)
+
+
+@pytest.mark.parametrize("name", ["message", "callback", "data"])
+@pytest.mark.parametrize("text", ["1.10", "123456789012345678901234567890", '{"b":1,"a":2}', '""'])
+def test_what_is_for_a_user_is_passed_on_as_it_was_written(name: str, text: str) -> None:
+    event = written("Send User Push Notification", userId="a", **{name: "?"})
+
+    assert members(events.parsed(event.replace('"?"', text)).frame(CURSOR))[name] == text
+
+
+def test_an_entity_s_event_has_no_callback() -> None:
+    assert "callback" not in frame(parsed(entityId="e", callback="/x"))
+
+
+# To put a user out.
+
+
+def kick(**detail: object) -> Kick:
+    made = parse(written("Disconnect User", **detail))
+    assert isinstance(made, Kick)
+    return made
+
+
+def test_a_user_can_be_put_out_without_more_words() -> None:
+    assert kick(userId="alice") == Kick("1", Topic.user("alice"), None, None)
+    assert kick(userId="alice", reason=None, revokeIssuedBefore=None) == kick(userId="alice")
+
+
+def test_a_reason_is_handed_on() -> None:
+    assert kick(userId="alice", reason="lost phone").reason == "lost phone"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (0, 0),
+        (1_795_484_801, 1_795_484_801),
+        (1_795_484_801.5, 1_795_484_801.5),
+        ("2026-11-24T01:46:41Z", 1_795_484_801),
+        ("2026-11-24T02:46:41+01:00", 1_795_484_801),
+        ("2026-11-24T01:46:41.500Z", 1_795_484_801.5),
+        ("20261124T014641Z", 1_795_484_801),
+    ],
+)
+def test_a_revocation_is_in_seconds_or_as_iso_8601_with_its_zone(
+    value: object, seconds: float
+) -> None:
+    assert kick(userId="alice", revokeIssuedBefore=value).revoke_issued_before == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "now", "1795484801", "2026-11-24", "2026-11-24T01:46:41", "1969-12-31T23:59:59Z"),
+        *("9999-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", -1, -0.5, 1_795_484_801_000, 1e300),
+        *(True, False, [], {}, [0]),
+    ],
+    ids=str,
+)
+def test_a_revocation_at_no_time_is_poison(value: object) -> None:
+    """One in milliseconds would refuse every token for ever."""
+    with pytest.raises(EventRejected) as caught:
+        kick(userId="alice", revokeIssuedBefore=value)
+
+    assert caught.value.code == "InvalidTime"
+
+
+@pytest.mark.parametrize("reason", ["", 7, True, [], {}, "x" * 257, "a\x00b", "\ud800"], ids=str)
+def test_a_reason_that_is_no_short_text_is_poison(reason: object) -> None:
+    with pytest.raises(EventRejected) as caught:
+        kick(userId="alice", reason=reason)
+
+    assert caught.value.code in ("InvalidReason", "InvalidJson")
+
+
+@pytest.mark.parametrize("detail_type", ["Send User Push Notification", "Disconnect User"])
+@pytest.mark.parametrize("detail", [{}, {"entityId": "alice"}, {"userId": ""}, {"userId": 7}])
+def test_what_is_for_nobody_is_poison(detail_type: str, detail: dict[str, object]) -> None:
+    with pytest.raises(EventRejected) as caught:
+        parse(written(detail_type, **detail))
+
+    assert caught.value.code == "InvalidUserId"
+
+
+def test_every_user_that_a_token_may_name_can_be_written_to() -> None:
+    longest = "\U0001f600" * MAX_USER_LENGTH
+
+    assert pushed(userId=longest).topic == Topic.user(longest)
+    assert kick(userId=longest).user == Topic.user(longest)
+
+
+# With tenants.
+
+DETAILS: dict[str, dict[str, object]] = {
+    "Entity Updated": {"entityId": "e"},
+    "Send User Push Notification": {"userId": "alice"},
+    "Disconnect User": {"userId": "alice"},
+}
+
+
+@pytest.mark.parametrize("detail_type", DETAILS)
+@pytest.mark.parametrize("tenant", ["acme", "a#b%", "\U0001f600" * MAX_TENANT_LENGTH])
+def test_an_event_is_for_the_tenant_that_it_names(detail_type: str, tenant: str) -> None:
+    made = parse(written(detail_type, **DETAILS[detail_type], tenant=tenant), with_tenants=True)
+
+    topic = made.user if isinstance(made, Kick) else made.topic
+    assert topic.tenant == tenant
+    assert isinstance(made, Kick) or "tenant" not in frame(made)
+
+
+@pytest.mark.parametrize("detail_type", DETAILS)
+def test_without_tenants_none_is_looked_at(detail_type: str) -> None:
+    made = parse(written(detail_type, **DETAILS[detail_type], tenant=["no", "name"]))
+
+    topic = made.user if isinstance(made, Kick) else made.topic
+    assert topic.tenant == ""
+
+
+@pytest.mark.parametrize("detail_type", DETAILS)
+@pytest.mark.parametrize(
+    "named",
+    [
+        *({}, {"tenant": ""}, {"tenant": None}, {"tenant": 7}, {"tenant": "a\x00"}),
+        *({"tenant": "x" * (MAX_TENANT_LENGTH + 1)}, {"Tenant": "acme"}, {"tenant": ["acme"]}),
+    ],
+    ids=str,
+)
+def test_an_event_for_no_tenant_is_poison(detail_type: str, named: dict[str, object]) -> None:
+    with pytest.raises(EventRejected) as caught:
+        parse(written(detail_type, **DETAILS[detail_type], **named), with_tenants=True)
+
+    assert caught.value.code == "InvalidTenant"
+
+
+@given(st.text(), st.booleans())
+def test_no_text_crashes_the_parser_of_all_events(text: str, with_tenants: bool) -> None:
+    with pytest.raises(EventRejected):
+        parse(text, with_tenants=with_tenants)
+
+
+@given(st.sampled_from(sorted(DETAILS)), st.dictionaries(st.text(), json_values), json_values)
+def test_no_detail_crashes_the_parser(detail_type: str, detail: dict[str, Any], value: Any) -> None:
+    detail = detail | dict.fromkeys(("userId", "entityId", "reason", "revokeIssuedBefore"), value)
+    with suppress(EventRejected):
+        parse(written(detail_type, **detail), with_tenants=True)

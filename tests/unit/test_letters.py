@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from push.adapters.table import FIRST, LAST
 from push.delivery import POSTS_IN_FLIGHT, POSTS_PER_NOTE
 from push.errors import EventRejected
-from push.events import MAX_FRAME_BYTES, Event
+from push.events import MAX_FRAME_BYTES
 from push.jobs import Letter
 from push.topics import Cursor, LoggedEvent, Topic
 from support import events
@@ -172,7 +172,7 @@ def test_what_the_notifier_takes_however_deep_the_courier_takes_too() -> None:
         data = "[" * depth + "]" * depth
         text = events.encoded(events.entity_updated("1", entityId="e", data="?"))
         try:
-            event = Event.parse(text.replace('"?"', data))
+            event = events.parsed(text.replace('"?"', data))
         except EventRejected:
             continue
         deepest = depth

@@ -1,6 +1,7 @@
 """What the local run changes in the built template, and what it leaves alone."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ def test_route_responses_are_taken_out_and_returned() -> None:
     kinds = {resource["Type"] for resource in adapted["Resources"].values()}
     assert "AWS::ApiGatewayV2::RouteResponse" not in kinds
     assert RouteResponse("WebSocketApi", "WebSocketApiPingRoute", "$default") in responses
-    assert len(responses) == 6
+    assert len(responses) == 7
 
 
 def test_the_public_address_becomes_the_gateway_s() -> None:
@@ -113,5 +114,15 @@ def test_all_else_stays_as_it_is() -> None:
     assert changed == {
         *("NotifierFunction", "NotifierEventSource"),
         *("DeliverFunction", "DeliverEventSource"),
+        # The API's address.
+        *("AuthenticateFunction", "ExpireFunction"),
     }
-    assert adapted["Parameters"] == original["Parameters"]
+    changed = {
+        name
+        for name, parameter in original["Parameters"].items()
+        if adapted["Parameters"][name] != parameter
+    }
+    assert changed == {"TokenKeysUrl"}
+    assert re.fullmatch(
+        adapted["Parameters"]["TokenKeysUrl"]["AllowedPattern"], "http://127.0.0.1:3002/jwks"
+    )

@@ -1,17 +1,25 @@
 """The page's server: what a request may say, and what it sees and does of the stack."""
 
+import asyncio
 import json
+import logging
 import shlex
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
+import jwt
 import pytest
+from aiohttp import ClientSession, UnixConnector, web
 
+from local.issuer import AUDIENCE, Issuer, published_keys
 from local.page import lines, requests
 from local.page.application import Application, kind_of
 from local.page.errors import BadRequest, Unavailable
-from local.page.server import policy
+from local.page.server import PageServer, policy
+from local.page.tokens import Tokens
 
 OUTPUTS = {
     "WebsocketUri": "ws://127.0.0.1:3001/v1",
@@ -335,3 +343,218 @@ def test_the_lines_to_paste_are_of_this_run() -> None:
     words = shlex.split(lines.put_events(OUTPUTS))
     assert words[words.index("--endpoint-url") + 1] == "http://127.0.0.1:4566"
     assert words[-1] == "file://events/entity-updated.json"
+
+
+# Tokens, and users
+
+
+class Page:
+    """The server of the page, spoken to as a browser does."""
+
+    def __init__(self, path: Path, folder: Path | None, outputs: dict[str, str]) -> None:
+        self.bus = Bus()
+        self._path = str(path)
+        self._folder = folder
+        self._outputs = outputs
+
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Return the status and the parsed body of the answer."""
+        return asyncio.run(self._ask("POST", path, body, headers))
+
+    def get(self, path: str) -> dict[str, Any]:
+        return asyncio.run(self._ask("GET", path, None, {}))[1]
+
+    def mint(self, **wish: Any) -> dict[str, Any]:
+        """Return what a token says that was minted for the page."""
+        status, answer = self.post("/api/token", {"user": "alice", "entities": ["**"], **wish})
+        assert status == 200, answer
+        assert answer.keys() == {"token"}
+        assert self._folder
+        (key,) = json.loads(published_keys(self._folder).read_text())["keys"]
+        claims: dict[str, Any] = jwt.decode(
+            answer["token"], jwt.PyJWK(key).key, algorithms=["ES256"], audience=AUDIENCE
+        )
+        assert jwt.get_unverified_header(answer["token"])["kid"] == key["kid"]
+        return claims
+
+    async def _ask(
+        self, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> tuple[int, dict[str, Any]]:
+        accepted = Issuer.of_outputs(self._outputs)
+        tokens = Tokens(accepted, self._folder) if accepted and self._folder else None
+        unused: Any = None
+        application = Application(lambda name: self.bus, self._outputs)
+        server = PageServer(4002, self._outputs, application, unused, tokens=tokens)
+        runner = web.AppRunner(server.app())
+        await runner.setup()
+        await web.UnixSite(runner, self._path).start()
+        sent = {"Origin": ORIGIN, "Content-Type": "application/json", **headers}
+        try:
+            async with (
+                ClientSession(connector=UnixConnector(self._path)) as session,
+                session.request(
+                    method, ORIGIN + path, data=body and json.dumps(body), headers=sent
+                ) as response,
+            ):
+                return response.status, await response.json()
+        finally:
+            await runner.cleanup()
+
+
+ORIGIN = "http://127.0.0.1:4002"
+OWN = Issuer.own(4002)
+WISH = {"user": "alice", "entities": ["**"]}
+USERS = {
+    "/api/users/push": {"userId": "alice", "message": "Hello"},
+    "/api/users/disconnect": {"userId": "alice"},
+}
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    """With the issuer of this folder."""
+    return Page(tmp_path / "page", tmp_path / "issuer", OUTPUTS | OWN.outputs())
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Page:
+    """With tokens of somebody else."""
+    theirs = Issuer("https://login.example", "shop", "https://login.example/keys")
+    return Page(tmp_path / "strangers", None, OUTPUTS | theirs.outputs())
+
+
+@pytest.fixture
+def open_to_all(tmp_path: Path) -> Page:
+    """Without authentication, though there is a key of an earlier run."""
+    return Page(tmp_path / "open", tmp_path / "issuer", OUTPUTS)
+
+
+def test_a_token_is_minted_for_the_page_as_it_wishes(page: Page) -> None:
+    claims = page.mint(user="bob", entities=["order-17", "shop/*"], minutes=5)
+
+    assert (claims["iss"], claims["sub"]) == (OWN.name, "bob")
+    assert claims["entities"] == ["order-17", "shop/*"]
+    assert claims["exp"] - claims["iat"] == 300
+    assert abs(claims["iat"] - time.time()) < 30
+    hour = page.mint()
+    assert hour["exp"] - hour["iat"] == 3600
+
+
+def test_a_token_may_end_while_one_looks(page: Page) -> None:
+    claims = page.mint(seconds=8)
+
+    assert claims["exp"] - claims["iat"] == 8
+    assert claims["entities"] == ["**"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"user": ""}, "InvalidClaims"),
+        ({"user": "a" * 257}, "InvalidClaims"),
+        ({"user": 7}, "InvalidUserId"),
+        ({"user": None}, "InvalidUserId"),
+        ({"entities": "**"}, "InvalidEntities"),
+        ({"entities": [7]}, "InvalidEntities"),
+        ({"entities": ["a\nb"]}, "InvalidClaims"),
+        ({"entities": ["e"] * 101}, "InvalidClaims"),
+        ({"entities": ["e" * 250] * 40}, "InvalidClaims"),
+        ({"minutes": 0}, "InvalidClaims"),
+        ({"minutes": 1441}, "InvalidClaims"),
+        ({"minutes": True}, "InvalidLife"),
+        ({"minutes": 1.5}, "InvalidLife"),
+        ({"seconds": 0}, "InvalidLife"),
+        ({"seconds": 60}, "InvalidLife"),
+        ({"seconds": "8"}, "InvalidLife"),
+        ({"seconds": 8, "minutes": 1}, "InvalidLife"),
+        ({"tenant": "acme"}, "UnknownField"),
+    ],
+    ids=str,
+)
+def test_what_no_token_can_say_is_refused_with_the_reason(
+    page: Page, changes: dict[str, Any], code: str
+) -> None:
+    status, answer = page.post("/api/token", WISH | changes)
+
+    assert (status, answer["code"]) == (400, code)
+
+
+@pytest.mark.parametrize("path", ["/api/token", *USERS])
+def test_tokens_and_users_are_for_this_page_alone(page: Page, path: str) -> None:
+    for headers in (
+        {"Origin": "http://localhost:4002"},
+        {"Origin": "https://example.com"},
+        {"Origin": "null"},
+        {"Host": "evil.example:4002", "Origin": "http://evil.example:4002"},
+        {"Content-Type": "text/plain"},
+    ):
+        status, answer = page.post(path, USERS.get(path, WISH), **headers)
+        assert (status, answer["code"]) == (403, "Forbidden"), headers
+    assert page.bus.batches == []
+    assert page.post(path, USERS.get(path, WISH))[0] == 200
+
+
+def test_tokens_are_minted_only_where_the_issuer_is_the_own_one(
+    page: Page, strangers: Page, open_to_all: Page
+) -> None:
+    assert page.get("/api/configuration")["authentication"] == {
+        "issuer": OWN.name, "audience": AUDIENCE, "isOwn": True,
+    }  # fmt: skip
+    for without in (strangers, open_to_all):
+        assert without.post("/api/token", WISH)[0] == 404
+    assert strangers.get("/api/configuration")["authentication"] == {
+        "issuer": "https://login.example", "audience": "shop", "isOwn": False,
+    }  # fmt: skip
+    assert open_to_all.get("/api/configuration")["authentication"] is None
+
+
+def test_no_token_is_logged(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    token = page.post("/api/token", WISH)[1]["token"]
+    assert page.post("/api/token", WISH | {"minutes": 0})[0] == 400
+
+    # What is not written down is looked for where something is.
+    assert "/api/token" in caplog.text
+    assert not any(part in caplog.text for part in token.split("."))
+
+
+def test_a_user_is_pushed_to_and_disconnected(page: Page) -> None:
+    assert page.post("/api/users/push", {"userId": "alice", "message": "Hello"})[0] == 200
+    assert page.post("/api/users/disconnect", {"userId": "alice"})[0] == 200
+    assert page.post("/api/users/disconnect", {"userId": "bob", "revoke": True})[0] == 200
+
+    entries = [entry for batch in page.bus.batches for entry in batch]
+    assert [entry["DetailType"] for entry in entries] == [
+        "Send User Push Notification", "Disconnect User", "Disconnect User",
+    ]  # fmt: skip
+    pushed, kicked, revoked = page.bus.details
+    assert pushed == {"userId": "alice", "message": "Hello"}
+    assert kicked.keys() == {"userId", "reason"}
+    assert revoked["userId"] == "bob"
+    assert abs(revoked["revokeIssuedBefore"] - time.time()) < 30
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/api/users/push", {"userId": "", "message": "Hello"}, "InvalidUserId"),
+        ("/api/users/push", {"userId": "a" * 257, "message": "Hello"}, "InvalidUserId"),
+        ("/api/users/push", {"userId": "alice"}, "InvalidMessage"),
+        ("/api/users/push", {"userId": "alice", "message": "m" * 1001}, "InvalidMessage"),
+        ("/api/users/push", {"userId": "alice", "message": "", "data": 1}, "UnknownField"),
+        ("/api/users/disconnect", {"userId": 7}, "InvalidUserId"),
+        ("/api/users/disconnect", {"userId": "alice", "revoke": "yes"}, "InvalidRevocation"),
+    ],
+)
+def test_what_cannot_be_said_to_a_user_is_refused_with_the_reason(
+    page: Page, path: str, body: dict[str, Any], code: str
+) -> None:
+    status, answer = page.post(path, body)
+
+    assert (status, answer["code"]) == (400, code)
+    assert page.bus.batches == []
+
+
+@pytest.mark.parametrize("path", USERS)
+def test_where_nobody_needs_a_token_nobody_is_a_user(open_to_all: Page, path: str) -> None:
+    assert open_to_all.post(path, USERS[path])[0] == 404

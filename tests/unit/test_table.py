@@ -7,19 +7,25 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from push.adapters.table import FIRST, LAST, JobRow, SubscribeRefused, Table
+from identity.claims import Identity
+from push.adapters.table import FIRST, LAST, ConnectionRow, JobRow, SubscribeRefused, Table
 from push.connection import Connection
 from push.errors import ServiceUnavailable
 from push.subscriptions import forget
 from push.topics import Cursor, Head, LoggedEvent, Topic
 from support.exchange import NOW, Clock
+from support.rows import topics_of
 
 Rows = Callable[[], list[dict[str, Any]]]
 Make = Callable[..., Table]
 
 CONNECTION = Connection("c1=", "203.0.113.7", datetime.fromtimestamp(NOW - 100, UTC))
 OTHER = Connection("c2=", "203.0.113.8", datetime.fromtimestamp(NOW - 50, UTC))
+THIRD = Connection("c3=", "203.0.113.9", datetime.fromtimestamp(NOW - 50, UTC))
 A, B, C = map(Topic.entity, "abc")
+USER = Topic.user("alice")
+ALICE = Identity("alice", "", ("alice/*", "b"), int(NOW) - 60, int(NOW) + 600)
+LATER = Identity("alice", "", ("alice/*",), int(NOW), int(NOW) + 3600)
 EPOCH = "5f0c2a9be41d"
 START = Cursor(EPOCH, 6)
 JOB_TTL = 1_800_000_000
@@ -143,7 +149,7 @@ def test_a_subscription_without_its_connection_is_refused_and_writes_nothing(
 ) -> None:
     refused = table.add_subscriptions(CONNECTION, {A, B}, (), 100)
 
-    assert refused == SubscribeRefused(exists=False, topics=frozenset())
+    assert refused == SubscribeRefused(None)
     assert rows() == []
 
 
@@ -157,7 +163,7 @@ def test_a_set_that_holds_more_than_there_is_room_for_is_refused_with_what_it_ho
 
     refused = table.add_subscriptions(CONNECTION, {B, C}, (), room)
 
-    assert refused == (None if taken else SubscribeRefused(True, frozenset({A})))
+    assert refused == (None if taken else SubscribeRefused(ConnectionRow(frozenset({A}), None)))
     assert taken or rows() == before
 
 
@@ -174,13 +180,15 @@ def test_what_must_be_held_already_is_looked_for(table: Table) -> None:
     assert table.add_subscriptions(CONNECTION, {A, C}, {A}, 2) is None
     assert table.add_subscriptions(CONNECTION, {A, B}, {A, B}, 3) is None
     refused = table.add_subscriptions(CONNECTION, {A, Topic.entity("d")}, {A, C, B}, 2)
-    assert refused == SubscribeRefused(True, frozenset({A, B, C}))
+    assert refused == SubscribeRefused(ConnectionRow(frozenset({A, B, C}), None))
 
 
 def test_nothing_is_held_by_a_set_that_is_not_there(table: Table) -> None:
     connected(table)
 
-    assert table.add_subscriptions(CONNECTION, {A}, {A}, 0) == SubscribeRefused(True, frozenset())
+    assert table.add_subscriptions(CONNECTION, {A}, {A}, 0) == SubscribeRefused(
+        ConnectionRow(frozenset(), None)
+    )
 
 
 def test_as_many_subscriptions_as_a_request_may_have_are_one_transaction(
@@ -194,7 +202,7 @@ def test_as_many_subscriptions_as_a_request_may_have_are_one_transaction(
     assert table.add_subscriptions(CONNECTION, topics, topics, 99) is None
 
     assert [name for name, _ in requests] == ["TransactWriteItems"] * 2
-    assert table.topics_of("c1=") == frozenset(topics)
+    assert topics_of(table, "c1=") == frozenset(topics)
 
 
 def test_what_is_held_is_checked_within_what_an_expression_may_have(
@@ -214,9 +222,9 @@ def test_the_topics_of_a_connection_are_its_set(table: Table) -> None:
     connected(table, CONNECTION, OTHER)
     subscribed(table, CONNECTION, A, B)
 
-    assert table.topics_of("c1=") == frozenset({A, B})
-    assert table.topics_of("c2=") == frozenset()
-    assert table.topics_of("c3=") is None
+    assert topics_of(table, "c1=") == frozenset({A, B})
+    assert topics_of(table, "c2=") == frozenset()
+    assert topics_of(table, "c3=") is None
 
 
 def test_taking_topics_leaves_the_others(table: Table, rows: Rows) -> None:
@@ -225,7 +233,7 @@ def test_taking_topics_leaves_the_others(table: Table, rows: Rows) -> None:
 
     table.take_topics("c1=", {A, C})
 
-    assert table.topics_of("c1=") == frozenset({B})
+    assert topics_of(table, "c1=") == frozenset({B})
 
 
 def test_taking_all_topics_or_those_that_are_not_there_leaves_the_connection(table: Table) -> None:
@@ -235,9 +243,9 @@ def test_taking_all_topics_or_those_that_are_not_there_leaves_the_connection(tab
     table.take_topics("c1=", {A, B})
     table.take_topics("c1=", {A})
 
-    assert table.topics_of("c1=") == frozenset()
+    assert topics_of(table, "c1=") == frozenset()
     subscribed(table, CONNECTION, C)
-    assert table.topics_of("c1=") == frozenset({C})
+    assert topics_of(table, "c1=") == frozenset({C})
 
 
 def test_taking_topics_makes_no_connection_out_of_nothing(table: Table, rows: Rows) -> None:
@@ -586,9 +594,174 @@ def test_no_id_leads_into_another_s_key(table: Table, entity_id: str) -> None:
     connected(table)
     subscribed(table, CONNECTION, topic)
 
-    assert table.topics_of("c1=") == frozenset({topic})
+    assert topics_of(table, "c1=") == frozenset({topic})
     assert table.subscribers(topic, FIRST, LAST) == (["c1="], False)
     assert table.head(topic) is None
+
+
+# Connections with a user, and tokens that end.
+
+
+def test_a_connection_with_a_user_is_subscribed_to_it_until_its_token_ends(
+    table: Table, rows: Rows
+) -> None:
+    table.put_connection(CONNECTION, ALICE)
+
+    connection, subscription = rows()
+    assert connection == {
+        "pk": "CONNECTION#c1=",
+        "sk": "CONNECTION",
+        "connectionId": "c1=",
+        "ipAddress": "203.0.113.7",
+        "connectedAt": "2026-11-24T01:46:40.000Z",
+        "userId": "alice",
+        "tenant": "",
+        "grants": ["alice/*", "b"],
+        "issuedAt": NOW - 60,
+        "expiresAt": NOW + 600,
+        "topics": ["USER#alice"],
+        "ttl": NOW - 100 + 2 * 3600 + 600,
+    }
+    assert subscription == {
+        "pk": "USER#alice",
+        "sk": "CONNECTION#c1=",
+        "entityId": "alice",
+        "connectionId": "c1=",
+        "subscribedAt": "2026-11-24T01:48:20.000Z",
+        "until": NOW + 600,
+        "ttl": NOW + 600,
+    }
+    assert table.connection("c1=") == ConnectionRow(frozenset({USER}), ALICE)
+
+
+def test_a_late_copy_of_a_connection_with_a_user_writes_nothing(table: Table, rows: Rows) -> None:
+    table.put_connection(CONNECTION, ALICE)
+    table.add_subscriptions(CONNECTION, {A}, (), 9, ALICE)
+    before = rows()
+
+    table.put_connection(CONNECTION, LATER)
+
+    assert rows() == before
+
+
+@pytest.mark.parametrize("identity", [ALICE, LATER, None], ids=["same", "another", "none asked"])
+def test_a_subscription_needs_the_token_that_it_was_allowed_by(
+    table: Table, identity: Identity | None
+) -> None:
+    table.put_connection(CONNECTION, ALICE)
+
+    refused = table.add_subscriptions(CONNECTION, {A}, (), 9, identity)
+
+    met = SubscribeRefused(ConnectionRow(frozenset({USER}), ALICE))
+    assert refused == (met if identity is LATER else None)
+    assert bool(table.is_subscribed("c1=", A)) is (refused is None)
+
+
+def test_a_subscription_outlives_neither_its_token_nor_its_connection(
+    table: Table, rows: Rows
+) -> None:
+    long = Identity("alice", "", (), int(NOW), int(NOW) + 86_400)
+    table.put_connection(CONNECTION, ALICE)
+    table.put_connection(OTHER, long)
+    table.add_subscriptions(CONNECTION, {A}, (), 9, ALICE)
+    table.add_subscriptions(OTHER, {A}, (), 9, long)
+
+    first, second = (row for row in rows() if row["pk"] == "ENTITY#a")
+    assert (first["until"], first["ttl"]) == (ALICE.expires_at, ALICE.expires_at)
+    assert (second["until"], second["ttl"]) == (long.expires_at, OTHER.ttl_seconds)
+
+
+def test_when_a_subscription_ends_is_told_beside_its_connection(table: Table) -> None:
+    table.put_connection(CONNECTION, ALICE)
+    table.add_subscriptions(CONNECTION, {A}, (), 9, ALICE)
+    connected(table, OTHER)
+    subscribed(table, OTHER, A)
+    ends: dict[str, int] = {}
+
+    assert table.subscribers(A, FIRST, LAST, ends=ends) == (["c1=", "c2="], False)
+
+    assert ends == {"c1=": ALICE.expires_at}
+    assert table.ends_at("c1=", A) == ALICE.expires_at
+    assert table.ends_at("c2=", A) == OTHER.ttl_seconds
+    assert table.ends_at("c1=", B) == table.ends_at("c3=", A) == 0
+
+
+def test_another_token_takes_the_place_of_the_one_that_it_is_for(table: Table) -> None:
+    table.put_connection(CONNECTION, ALICE)
+    table.add_subscriptions(CONNECTION, {A}, (), 9, ALICE)
+
+    assert table.renew("c1=", ALICE, LATER) == frozenset({USER, A})
+    assert table.connection("c1=") == ConnectionRow(frozenset({USER, A}), LATER)
+    assert table.renew("c1=", ALICE, ALICE) is None
+    assert table.renew("c2=", ALICE, LATER) is None
+    assert table.connection("c1=") == ConnectionRow(frozenset({USER, A}), LATER)
+    assert table.connection("c2=") is None
+
+
+def test_what_is_prolonged_lives_as_long_as_the_token_and_nothing_is_made(
+    table: Table, rows: Rows
+) -> None:
+    table.put_connection(CONNECTION, ALICE)
+
+    table.prolong(CONNECTION, USER, LATER)
+    table.prolong(CONNECTION, A, LATER)
+
+    _, subscription = rows()
+    assert (subscription["until"], subscription["ttl"]) == (LATER.expires_at, LATER.expires_at)
+
+
+def test_of_several_revocations_the_one_that_says_most_counts(table: Table, rows: Rows) -> None:
+    for before, ttl in ((ALICE.issued_at, 1), (ALICE.issued_at + 5, 2), (ALICE.issued_at + 1, 3)):
+        table.revoke(USER, before, ttl)
+
+    (revocation,) = rows()
+    assert revocation == {
+        "pk": "USER#alice",
+        "sk": "REVOKED",
+        "issuedBefore": ALICE.issued_at + 5,
+        "ttl": 2,
+    }
+
+
+@pytest.mark.parametrize(("seconds", "revoked"), [(-1, False), (0, False), (1, True)])
+def test_a_token_is_revoked_if_it_was_issued_before(
+    table: Table, seconds: int, revoked: bool
+) -> None:
+    table.revoke(USER, ALICE.issued_at + seconds, 1)
+    table.revoke(Topic.user("alice", "other"), ALICE.issued_at + 99, 1)
+    table.revoke(Topic.entity("alice"), ALICE.issued_at + 99, 1)
+
+    assert table.is_revoked(ALICE) is revoked
+
+
+def test_a_revocation_is_no_subscriber(table: Table) -> None:
+    table.put_connection(CONNECTION, ALICE)
+    table.revoke(USER, 1, 1)
+    table.open_head(USER, EPOCH, 1)
+
+    assert table.subscribers(USER, FIRST, LAST) == (["c1="], False)
+
+
+def test_notes_of_a_minute_are_found_on_however_many_pages(
+    table: Table, short_pages: list[dict[str, Any]]
+) -> None:
+    ids = [f"{number}=" for number in range(5)]
+    for connection_id in ids:
+        table.note_expiry(connection_id, 3_660 + 59)
+        table.note_expiry(connection_id, 3_720)
+
+    table.forget_expiring(61, ids[:2])
+
+    assert table.expiring(61) == ids[2:]
+    assert table.expiring(62) == ids
+    assert table.expiring(60) == []
+
+
+def test_a_note_outlives_the_look_back_and_not_for_long(table: Table, rows: Rows) -> None:
+    table.note_expiry("c1=", 3_660)
+
+    (note,) = rows()
+    assert 3_660 + 3_600 < note["ttl"] <= 3_660 + 86_400
 
 
 # Reads are consistent: who wrote before is seen.
@@ -597,14 +770,17 @@ def test_no_id_leads_into_another_s_key(table: Table, entity_id: str) -> None:
 def test_every_read_is_strongly_consistent(
     table: Table, requests: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    table.topics_of("c1=")
+    topics_of(table, "c1=")
     table.is_subscribed("c1=", A)
     table.subscribers(A, FIRST, LAST)
     table.head(A)
     table.find(A, "1", START, 9)
     table.logged(A, START, 9)
+    table.ends_at("c1=", A)
+    table.is_revoked(ALICE)
+    table.expiring(1)
 
-    assert len(requests) == 6
+    assert len(requests) == 9
     for name, parameters in requests:
         assert parameters["ConsistentRead"] is True, name
 
@@ -641,8 +817,20 @@ Use = Callable[[Table, Clock], object]
 # Every method, with the operation that it makes.
 METHODS: dict[str, tuple[str, Use]] = {
     "put_connection": ("put_item", lambda table, _: table.put_connection(OTHER)),
+    "put_connection, with a user": (
+        "transact_write_items",
+        lambda table, _: table.put_connection(OTHER, ALICE),
+    ),
+    "revoke": ("update_item", lambda table, _: table.revoke(USER, 9, 10)),
+    "is_revoked": ("get_item", lambda table, _: table.is_revoked(ALICE)),
+    "renew": ("update_item", lambda table, _: table.renew("c3=", ALICE, LATER)),
+    "prolong": ("update_item", lambda table, _: table.prolong(CONNECTION, A, ALICE)),
+    "note_expiry": ("put_item", lambda table, _: table.note_expiry("c1=", 60)),
+    "expiring": ("query", lambda table, _: table.expiring(1)),
+    "forget_expiring": ("batch_write_item", lambda table, _: table.forget_expiring(1, ["c1="])),
     "delete_connection": ("delete_item", lambda table, _: table.delete_connection("c1=")),
-    "topics_of": ("get_item", lambda table, _: table.topics_of("c1=")),
+    "connection": ("get_item", lambda table, _: table.connection("c1=")),
+    "ends_at": ("get_item", lambda table, _: table.ends_at("c1=", A)),
     "add_subscriptions": (
         "transact_write_items",
         lambda table, _: table.add_subscriptions(CONNECTION, {B}, (), 9),
@@ -669,6 +857,7 @@ METHODS: dict[str, tuple[str, Use]] = {
 def with_something(table: Table, clock: Clock) -> None:
     connected(table)
     subscribed(table, CONNECTION, A)
+    table.put_connection(THIRD, ALICE)
     table.open_head(A, EPOCH, 0)
     claim(table, clock)
 
@@ -676,7 +865,7 @@ def with_something(table: Table, clock: Clock) -> None:
 def test_every_method_is_known_here() -> None:
     public = {name for name in vars(Table) if not name.startswith("_")}
 
-    assert METHODS.keys() == public
+    assert {name.partition(",")[0] for name in METHODS} == public
 
 
 PASSING = [
@@ -790,9 +979,9 @@ def test_a_refused_subscribe_says_what_it_met(make: Make) -> None:
         return table.add_subscriptions(CONNECTION, {B}, (), 9)
 
     assert met(cancelled("ConditionalCheckFailed", "None", item=item)) == SubscribeRefused(
-        True, frozenset({A})
+        ConnectionRow(frozenset({A}), None)
     )
-    assert met(cancelled("ConditionalCheckFailed", "None")) == SubscribeRefused(False, frozenset())
+    assert met(cancelled("ConditionalCheckFailed", "None")) == SubscribeRefused(None)
 
 
 def test_what_a_batch_did_not_delete_is_deleted_again(
@@ -853,8 +1042,7 @@ def test_a_subscribe_behind_a_disconnect_leaves_nothing(table: Table, rows: Rows
 
     refused = table.add_subscriptions(CONNECTION, {A}, (), 9)
 
-    assert refused
-    assert not refused.exists
+    assert refused == SubscribeRefused(None)
     assert rows() == []
 
 
@@ -888,5 +1076,7 @@ def test_a_request_that_is_carried_out_twice_has_its_effect_once(
         assert answer.mine
     elif method in ("fill_slot", "write_job"):
         assert answer is True
+    elif method == "renew":
+        assert answer == {USER}
     elif method == "add_subscriptions":
         assert answer is None

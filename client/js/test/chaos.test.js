@@ -7,7 +7,9 @@ import { event, numbers, settle, World } from "./world.js";
 
 const SCHEDULES = Number(process.env.SCHEDULES ?? 300);
 const FIRST_SEED = Number(process.env.FIRST_SEED ?? 1);
-const ENTITIES = ["a", "b", "c"];
+// The last one stands for the user.
+const USER = "the user";
+const ENTITIES = ["a", "b", "c", USER];
 // Of a log: what is older is no longer kept.
 const KEPT = 40;
 
@@ -21,6 +23,12 @@ function generator(seed) {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
 }
+
+const idOf = ({ user, entityId }) => (user ? USER : entityId);
+const frameOf = (number, id, epoch) => {
+  const { entityId, ...rest } = event(number, { entityId: id, epoch });
+  return id === USER ? { ...rest, type: "User Push Notification" } : { entityId, ...rest };
+};
 
 class Service {
   constructor(world, random) {
@@ -46,7 +54,7 @@ class Service {
       log.epoch = Math.floor(this.random() * 1e12).toString(16).padStart(12, "0");
       log.number = 0;
     }
-    const frame = event(++log.number, { entityId, epoch: log.epoch });
+    const frame = frameOf(++log.number, entityId, log.epoch);
     for (const line of this.lines.values()) {
       if (!line.subscribed.has(entityId)) continue;
       // Tried again later, or twice; each may overtake what came before.
@@ -69,14 +77,14 @@ class Service {
     }
   }
 
-  reply(line, { action, entities, entityIds, entityId, since }) {
+  reply(line, { action, entities, entityIds, ...part }) {
     if (this.chance(0.05)) return { type: "Error", code: "ServiceUnavailable", message: "" };
     switch (action) {
       case "subscribe":
-        for (const part of entities) line.subscribed.add(part.entityId);
+        for (const part of entities) line.subscribed.add(idOf(part));
         return { type: "Subscribed", entities: entities.map((part) => this.recover(part)) };
       case "history":
-        return { type: "History", ...this.recover({ entityId, since }) };
+        return { type: "History", ...this.recover(part) };
       case "unsubscribe":
         for (const each of entityIds) line.subscribed.delete(each);
         return { type: "Unsubscribed", entityIds };
@@ -85,23 +93,24 @@ class Service {
     }
   }
 
-  recover({ entityId, since }) {
+  recover({ since, ...part }) {
+    const entityId = idOf(part);
     const { epoch, number } = this.logs.get(entityId);
     const head = `${epoch}-${number}`;
-    if (since === undefined) return { entityId, cursor: head };
+    if (since === undefined) return { ...part, cursor: head };
     const events = (from, to) =>
-      Array.from({ length: to - from }, (_, index) => event(from + index + 1, { entityId, epoch }));
+      Array.from({ length: to - from }, (_, index) => frameOf(from + index + 1, entityId, epoch));
     if (since === "last") {
-      return { entityId, recovered: true, events: events(Math.max(number - 1, 0), number), cursor: head };
+      return { ...part, recovered: true, events: events(Math.max(number - 1, 0), number), cursor: head };
     }
     const [sinceEpoch, sinceNumber] = since.split("-");
     const from = Number(sinceNumber);
     if (sinceEpoch !== epoch || from > number || number - from > KEPT) {
-      return { entityId, recovered: false, events: [], cursor: head };
+      return { ...part, recovered: false, events: [], cursor: head };
     }
     const to = Math.min(number, from + 1 + Math.floor(this.random() * 20));
     const more = to < number ? { more: true } : {};
-    return { entityId, recovered: true, events: events(from, to), cursor: `${epoch}-${to}`, ...more };
+    return { ...part, recovered: true, events: events(from, to), cursor: `${epoch}-${to}`, ...more };
   }
 
   async step() {
@@ -156,8 +165,12 @@ async function run(seed) {
     const client = world.client({ rotateAfterMs: [3_000, 30_000] });
     const followers = ENTITIES.concat("a").map((entityId, index) => {
       const story = [];
-      const options = index === 3 ? { since: "last" } : {};
-      const subscription = client.subscribe(entityId, (each) => story.push(each.cursor), options);
+      const options = index === ENTITIES.length ? { since: "last" } : {};
+      const handler = (each) => story.push(each.cursor);
+      const subscription =
+        entityId === USER
+          ? client.subscribeUser(handler, options)
+          : client.subscribe(entityId, handler, options);
       subscription.on("gap", ({ from, to }) => story.push({ from, to }));
       subscription.on("error", ({ code }) => assert.fail(code));
       return { entityId, subscription, story };

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 
 import { NotificationsClient, UnauthorizedError } from "../notifications-client.js";
-import { at, event, numbers, settle, World } from "./world.js";
+import { at, event, jwt, notification, numbers, settle, World } from "./world.js";
 
 const MINUTE = 60_000;
 const OTHER = "0123456789ab";
@@ -566,7 +566,7 @@ describe("connections", () => {
 
   it("that are told to stay away, do", async () => {
     const { client, socket } = await following();
-    await socket.says({ type: "Disconnect", code: "Kicked", reconnect: false, message: "Bye." });
+    await socket.says({ type: "Disconnect", code: "Kicked", reconnect: false, reason: "Bye." });
     assert.deepEqual(world.states.at(-1), {
       state: "closed",
       code: "Kicked",
@@ -894,6 +894,332 @@ describe("tokens", () => {
     bring("token");
     await settle();
     assert.equal(world.sockets.length, 0);
+  });
+});
+
+describe("renewal", () => {
+  /** A client that is connected; what it fetches is what `tokens` gives, in their order. */
+  async function renewing(...tokens) {
+    const reasons = [];
+    const getToken = async ({ reason }) => {
+      reasons.push(reason);
+      const token = tokens.length > 1 ? tokens.shift() : tokens[0];
+      if (token instanceof Error) throw token;
+      return token;
+    };
+    const following = await world.connected({ getToken });
+    return { client: following, reasons, socket: world.socket };
+  }
+  const sent = (socket) => socket.requests.map(({ action, token }) => token ?? action);
+  const authenticated = (socket) => socket.answers({ type: "Authenticated", expiresAt: 1 });
+
+  it("comes at four fifths of a token's life, on the same connection, and again", async () => {
+    // The second is issued when it is asked for.
+    const { reasons, socket } = await renewing(jwt(480, 120), jwt(360 + 300, -360), jwt(9_000));
+    await world.passes(359_900);
+    assert.deepEqual(reasons, ["connect"]);
+    await world.passes(100);
+    assert.deepEqual(reasons, ["connect", "authenticate"]);
+    assert.equal(socket.last.action, "authenticate");
+    assert.equal(socket.requests.length, 1);
+    await authenticated(socket);
+    await world.passes(239_900);
+    assert.equal(reasons.length, 2);
+    await world.passes(100);
+    assert.equal(reasons.length, 3);
+    assert.equal(world.sockets.length, 1);
+  });
+
+  it("comes a second after connecting at the earliest", async () => {
+    const { reasons, socket } = await renewing(jwt(60, 6_000), jwt(3_600));
+    await world.passes(990);
+    assert.deepEqual(reasons, ["connect"]);
+    await world.passes(10);
+    assert.deepEqual(reasons, ["connect", "authenticate"]);
+    assert.equal(socket.last.token, jwt(3_599, 1));
+  });
+
+  for (const [name, token] of [
+    ["an opaque token", () => "opaque"],
+    ["no token", () => undefined],
+    ["a token that does not say when it was issued", () => jwt(60, 6_000, { iat: undefined })],
+    ["a token whose issue is null", () => jwt(60, 6_000, { iat: null })],
+    ["a token that does not say when it ends", () => jwt(60, 6_000, { exp: undefined })],
+    ["a token whose times are no numbers", () => jwt(60, 6_000, { iat: "then", exp: "soon" })],
+    ["a token that ends before it begins", () => jwt(60, -61)],
+    ["a token whose time is over", () => jwt(-1, 600)],
+    ["a token that outlives timers", () => jwt(1e9)],
+    ["something else with dots", () => "a.bnVsbA.c"],
+  ]) {
+    it(`does not come for ${name}`, async () => {
+      const { reasons } = await renewing(token());
+      await world.passes(7 * MINUTE);
+      assert.deepEqual(reasons, ["connect"]);
+    });
+  }
+
+  it("takes its place among the requests, before others", async () => {
+    const { client, socket } = await renewing(jwt(60, 6_000), "token");
+    client.subscribe("a", () => {});
+    await settle();
+    client.subscribe("b", () => {});
+    await world.passes(1_000);
+    assert.deepEqual(sent(socket), ["subscribe"]);
+    await socket.subscribed(at(0));
+    assert.deepEqual(sent(socket), ["subscribe", "token"]);
+    await authenticated(socket);
+    assert.deepEqual(sent(socket), ["subscribe", "token", "subscribe"]);
+  });
+
+  it("is tried again until the end when there is no other token yet", async () => {
+    const same = jwt(10, 1_000);
+    const { reasons, socket } = await renewing(same, new Error("503"), same, undefined);
+    world.random = 1;
+    // After 1 s, then 1 s, 2 s and 4 s; the next would be after the end.
+    await world.passes(7_900);
+    assert.equal(reasons.length, 4);
+    await world.passes(200);
+    assert.equal(reasons.length, 5);
+    await world.passes(60_000);
+    assert.equal(reasons.length, 5);
+    assert.equal(socket.closedWith, undefined);
+    assert.deepEqual(sent(socket), []);
+  });
+
+  it("is tried again soon at first, each time", async () => {
+    world.random = 1;
+    const failing = Array.from({ length: 4 }, () => new Error("503"));
+    const { reasons, socket } = await renewing(jwt(60, 6_000), ...failing, jwt(120, -20), new Error("503"));
+    await world.passes(1_000 + 1_000 + 2_000 + 4_000 + 8_000);
+    await authenticated(socket);
+    // 20 s + 4/5 of 100 s after the beginning, of which 16 s are over.
+    await world.passes(84_000);
+    assert.equal(reasons.length, 7);
+    await world.passes(1_000);
+    assert.equal(reasons.length, 8);
+  });
+
+  it("does not run in circles where the clock is wrong", async () => {
+    world.random = 1;
+    const { reasons, socket } = await renewing(...Array.from({ length: 99 }, (_, n) => jwt(600 + n, 60_000)));
+    for (let second = 0; second < 100; second++) {
+      await world.passes(1_000);
+      if (socket.last?.token) await authenticated(socket);
+    }
+    assert.ok(reasons.length < 12, `${reasons.length}`);
+  });
+
+  it("ends the client when nobody can have a token", async () => {
+    const { socket } = await renewing(jwt(60, 6_000), new UnauthorizedError("Sign in."));
+    await world.passes(1_000);
+    const { state, code, reason } = world.states.at(-1);
+    assert.deepEqual([state, code, reason], ["closed", "Unauthorized", "Sign in."]);
+    assert.equal(socket.closedWith, 1000);
+    assert.equal(world.timers.size, 0);
+  });
+
+  for (const answer of [
+    { type: "Error", code: "ServiceUnavailable", message: "" },
+    { message: "Too Many Requests", connectionId: "abc=", requestId: "xyz=" },
+  ]) {
+    it(`answered ${answer.code ?? answer.message} is made again`, async () => {
+      const { reasons, socket } = await renewing(jwt(60, 6_000), "token");
+      await world.passes(1_000);
+      await socket.says({ ...answer, requestId: answer.requestId ?? socket.last.requestId });
+      await world.passes(1_000);
+      assert.deepEqual(sent(socket), ["token", "token"]);
+      await authenticated(socket);
+      await world.passes(60_000);
+      assert.deepEqual(reasons, ["connect", "authenticate"]);
+      assert.equal(world.states.at(-1).state, "connected");
+    });
+  }
+
+  for (const code of ["Forbidden", "TokenExpired", "UnknownAction"]) {
+    it(`answered ${code} ends the connection, and a new token comes with the next`, async () => {
+      const { client, reasons, socket } = await renewing(jwt(60, 6_000), "refused", "token");
+      client.subscribe("a", () => {}).on("error", () => assert.fail("it goes on"));
+      await settle();
+      await socket.subscribed(at(3));
+      await world.passes(1_000);
+      await socket.answers({ type: "Error", code, message: "No." });
+      const { state, code: said, reason, willRetry } = world.states.at(-1);
+      assert.deepEqual([state, said, reason, willRetry], ["disconnected", code, "No.", true]);
+      assert.equal(socket.closedWith, 1000);
+      await world.passes(1_000);
+      assert.deepEqual(reasons, ["connect", "authenticate", code]);
+      assert.equal(world.socket.protocols[1], "token");
+      await world.socket.opens();
+      assert.deepEqual(world.socket.last.entities, [{ entityId: "a", since: at(3) }]);
+    });
+  }
+
+  it("that finds the connection forgotten opens another", async () => {
+    const { reasons, socket } = await renewing(jwt(60, 6_000), "token");
+    await world.passes(1_000);
+    await socket.answers({ type: "Error", code: "ConnectionGone", message: "" });
+    assert.equal(world.states.at(-1).code, "ConnectionGone");
+    await world.passes(1_000);
+    assert.deepEqual(reasons, ["connect", "authenticate", "reconnect"]);
+  });
+
+  it("is over with its connection, and leaves no timer", async () => {
+    let bring;
+    const getToken = ({ reason }) =>
+      reason === "authenticate" ? new Promise((resolve) => (bring = resolve)) : jwt(60, 6_000);
+    const client = await world.connected({ getToken });
+    await world.passes(1_000);
+    client.close();
+    bring();
+    await settle();
+    assert.equal(world.timers.size, 0);
+    const other = await world.connected({ getToken });
+    other.close();
+    assert.equal(world.timers.size, 0);
+  });
+
+  it("never says a token", async () => {
+    const tokens = [jwt(60, 6_000), jwt(3_600), jwt(7_200)];
+    const { socket } = await renewing(...tokens);
+    await world.passes(1_000);
+    await socket.answers({ type: "Error", code: "Forbidden", message: "" });
+    await world.passes(1_000);
+    await world.socket.opens();
+    const said = JSON.stringify([world.states, world.reported]);
+    for (const token of tokens) assert.ok(!said.includes(token.split(".")[1]));
+  });
+});
+
+describe("the end of a token", () => {
+  for (const action of ["subscribe", "history"]) {
+    it(`that is said to ${action} ends the connection, not the subscription`, async () => {
+      const reasons = [];
+      const { seen, socket, subscription } = await following({
+        getToken: ({ reason }) => void reasons.push(reason),
+      });
+      subscription.on("error", () => assert.fail("it goes on"));
+      if (action === "history") {
+        await socket.says(event(2));
+        await world.passes(2_000);
+      } else {
+        await socket.ends();
+        await world.passes(1_000);
+        await world.socket.opens();
+      }
+      const { length } = reasons;
+      assert.equal(world.socket.last.action, action);
+      await world.socket.answers({ type: "Error", code: "TokenExpired", message: "" });
+      assert.equal(world.states.at(-1).code, "TokenExpired");
+      // The first attempt fails: why a new token is needed is not forgotten.
+      await world.passes(2_000);
+      await world.socket.ends();
+      await world.passes(4_000);
+      await world.socket.opens();
+      assert.deepEqual(reasons.slice(length), ["TokenExpired", "TokenExpired"]);
+      await world.socket.subscribed({ recovered: true, events: [event(1), event(2)], cursor: at(2) });
+      assert.deepEqual(numbers(seen), [1, 2]);
+      await world.socket.ends();
+      await world.passes(9_000);
+      assert.equal(reasons.at(-1), "reconnect");
+    });
+  }
+});
+
+describe("grants", () => {
+  it("that do not cover a subscription any more end it, and it alone", async () => {
+    const { client, socket, subscription, seen } = await following();
+    const errors = [];
+    subscription.on("error", (error) => errors.push(error));
+    client.subscribe("order-17", () => {}).on("error", ({ code }) => errors.push(code));
+    const other = [];
+    client.subscribe("b", (each) => other.push(each));
+    await settle();
+    await socket.subscribed(at(0));
+    await socket.says({ type: "Unsubscribed", entityId: "order-17", code: "Forbidden" });
+    await socket.says(event(1), event(1, { entityId: "b" }));
+
+    assert.deepEqual(errors, [{ code: "Forbidden", message: "" }, "Forbidden"]);
+    assert.deepEqual([numbers(seen), numbers(other)], [[], [1]]);
+    assert.equal(socket.requests.length, 2, "there is nothing to unsubscribe from");
+    const again = [];
+    client.subscribe("order-17", (each) => again.push(each));
+    await settle();
+    assert.deepEqual(socket.last.entities, [{ entityId: "order-17" }]);
+    await socket.subscribed(at(1));
+    await socket.says(event(2));
+    assert.deepEqual(numbers(again), [2]);
+  });
+
+  it("do not end what was never begun, and a reply is no such word", async () => {
+    const { client, socket, seen, subscription } = await following();
+    client.subscribe("b", () => {}).unsubscribe();
+    await socket.says({ type: "Unsubscribed", entityId: "strange", code: "Forbidden" });
+    await socket.says({ type: "Unsubscribed", entityId: "order-17" }, { type: "Unsubscribed" });
+    await socket.says(event(1));
+    assert.deepEqual(numbers(seen), [1]);
+    assert.equal(subscription.cursor, at(1));
+  });
+});
+
+describe("the user's own", () => {
+  it("comes when the program asks, beside entities, and is recovered like them", async () => {
+    const { client, socket } = await following();
+    await socket.says(notification(1));
+    const seen = [];
+    const subscription = client.subscribeUser((each) => seen.push(each));
+    await settle();
+    assert.deepEqual(socket.last.entities, [{ user: true }]);
+    await socket.says(notification(3));
+    await socket.subscribed(at(2));
+    await socket.says(notification(5));
+    assert.deepEqual(seen, [notification(3)]);
+    assert.equal(subscription.entityId, undefined);
+    assert.equal(subscription.cursor, at(3));
+
+    await world.passes(2_000);
+    const { requestId, ...asked } = socket.last;
+    assert.deepEqual(asked, { action: "history", user: true, since: at(3) });
+    const events = [4, 5].map(notification);
+    await socket.answers({ type: "History", user: true, recovered: true, events, cursor: at(5) });
+    await socket.ends();
+    await world.passes(1_000);
+    await world.socket.opens();
+    assert.deepEqual(world.socket.last.entities, [
+      { entityId: "order-17", since: at(0) },
+      { user: true, since: at(5) },
+    ]);
+    await world.socket.subscribed(
+      { recovered: true, events: [], cursor: at(0) },
+      { recovered: true, events: [notification(6)], cursor: at(6) },
+    );
+    assert.deepEqual(numbers(seen), [3, 4, 5, 6]);
+  });
+
+  it("is not unsubscribed from on the wire, and begins anew", async () => {
+    const { client, socket } = await following();
+    const first = client.subscribeUser(() => assert.fail("it is over"));
+    await settle();
+    await socket.subscribed(at(0));
+    first.unsubscribe();
+    await socket.says(notification(1));
+    assert.deepEqual(socket.requests.map(({ action }) => action), ["subscribe", "subscribe"]);
+    const seen = [];
+    client.subscribeUser((each) => seen.push(each), { since: at(0) });
+    await settle();
+    assert.deepEqual(socket.last.entities, [{ user: true, since: at(0) }]);
+    await socket.subscribed({ recovered: true, events: [notification(1)], cursor: at(1) });
+    assert.deepEqual(numbers(seen), [1]);
+  });
+
+  it("is refused where there is no user, or no cursor", async () => {
+    const client = await world.connected();
+    const codes = [];
+    client.subscribeUser(() => {}, { since: "first" }).on("error", ({ code }) => codes.push(code));
+    client.subscribeUser(() => {}).on("error", ({ code }) => codes.push(code));
+    await settle();
+    await world.socket.subscribed({ code: "Forbidden", message: "This connection has no user." });
+    assert.deepEqual(codes, ["InvalidSince", "Forbidden"]);
+    assert.equal(client.state, "connected");
   });
 });
 

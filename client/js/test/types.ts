@@ -8,6 +8,8 @@ import {
   type Gap,
   type NotificationEvent,
   type StateChange,
+  type UserNotification,
+  type UserSubscription,
 } from "websocket-notifications-client";
 
 const client = new NotificationsClient("wss://example.test/v1", {
@@ -36,6 +38,16 @@ subscription.on("subscribed", ({ recovered }) => !recovered);
 client.on("state", (change: StateChange) => change.delayMs ?? 0);
 off();
 subscription.unsubscribe();
+const own: UserSubscription = client.subscribeUser<{ price: number }>(
+  (notification: UserNotification<{ price: number }>) => [
+    notification.callback,
+    notification.data?.price,
+    notification.cursor.length,
+  ],
+  { since: cursor },
+);
+own.on("gap", ({ from }) => from);
+own.unsubscribe();
 client.rotate();
 client.close();
 withDefaults.close();
@@ -43,6 +55,8 @@ console.log(cursor, client.state === "closed");
 
 // @ts-expect-error an entity has a name
 client.subscribe(17, () => {});
+// @ts-expect-error a user has no name here
+own.entityId;
 // @ts-expect-error there is no such event
 client.on("message", () => {});
 // @ts-expect-error a pair

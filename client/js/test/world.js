@@ -64,9 +64,9 @@ export class Socket {
 
   /** Answer a subscribe: each part is a cursor, or what a reply says about the entity. */
   async subscribed(...parts) {
-    const entities = this.last.entities.map(({ entityId }, index) => {
+    const entities = this.last.entities.map(({ since, ...subject }, index) => {
       const part = parts[index];
-      return { entityId, ...(typeof part === "string" ? { cursor: part } : part) };
+      return { ...subject, ...(typeof part === "string" ? { cursor: part } : part) };
     });
     await this.answers({ type: "Subscribed", entities });
   }
@@ -107,7 +107,9 @@ export class World {
     console.error = (...what) => this.reported.push(what);
     Math.random = () => (typeof this.random === "function" ? this.random() : this.random);
     Date.now = () => this.#now;
-    const start = (callback, delay = 0, every) => {
+    const start = (callback, asked = 0, every) => {
+      // As everywhere: what does not fit into 31 bits is due at once.
+      const delay = asked > 2 ** 31 - 1 ? 1 : asked;
       const id = ++this.#ids;
       this.timers.set(id, { callback, at: this.#now + Math.max(delay, 0), every });
       return id;
@@ -199,4 +201,14 @@ export const event = (number, { entityId = "order-17", epoch = EPOCH } = {}) => 
   time: "2026-11-24T01:46:41Z",
   cursor: at(number, epoch),
 });
+export const notification = (number) => {
+  const { entityId, ...rest } = event(number);
+  return { ...rest, type: "User Push Notification", message: "m" };
+};
+/** A JWT that lives for so many seconds from now on, and has lived for so many. */
+export const jwt = (left, lived = 0, claims = {}) => {
+  const seconds = Math.floor(Date.now() / 1000);
+  const parts = [{ alg: "none" }, { sub: "ü?>", iat: seconds - lived, exp: seconds + left, ...claims }];
+  return [...parts, "none"].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
+};
 export const numbers = (events) => events.map(({ cursor }) => Number(cursor.split("-")[1]));

@@ -11,6 +11,7 @@ From the outside to the inside:
     conversation.py     what is asked on a connection, gathered into few requests
     line.py             one connection: its opening, frames, one request at a time
     feed.py             one entity: which event is next, what waits, what is lost; no I/O
+    tokens.py           how long a token lives, and what renews it before its end
     times.py, errors.py
 
 `python -m notifications_client` follows entities from a shell. What all clients have to do is in

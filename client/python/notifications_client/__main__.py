@@ -13,7 +13,7 @@ import secrets
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -28,6 +28,7 @@ from . import (
     SubscriptionRefused,
     Times,
 )
+from .conversation import subject
 
 # Numbers are printed with the digits that they came with: they are read as strings with this around
 # them, which nobody can guess, and lose it and their quotes when they are written.
@@ -91,6 +92,22 @@ async def token_of(command: Sequence[str]) -> str:
     return printed.decode().strip()
 
 
+def get_token_of(
+    command: Sequence[str] | None, environment: Mapping[str, str]
+) -> Callable[[str], Awaitable[str]] | None:
+    """Return what fetches tokens; raise `ValueError` if CLIENT_TOKEN_COMMAND is no command.
+
+    That of the environment is told why the token is needed, as docs/clients.md says.
+    """
+    if command:
+        return lambda _: token_of(command)
+    try:
+        telling = shlex.split(environment.get("CLIENT_TOKEN_COMMAND", ""))
+    except ValueError as error:
+        raise ValueError(f"CLIENT_TOKEN_COMMAND: {error}") from error
+    return (lambda why: token_of([*telling, why])) if telling else None
+
+
 async def print_events(subscription: Subscription, output: Output) -> None:
     """Print what a subscription brings, until it ends; if it is refused, say so."""
     try:
@@ -99,14 +116,16 @@ async def print_events(subscription: Subscription, output: Output) -> None:
                 case Event():
                     await output.write(line_of(item.frame))
                 case Gap():
-                    gap = {"entityId": item.entity_id, "from": item.after, "to": item.upto}
-                    say({"gap": gap})
+                    gap = {"from": item.after, "to": item.upto}
+                    say({"gap": subject(item.entity_id) | gap})
     except SubscriptionRefused as error:
-        said = {"entityId": error.entity_id, "code": error.code, "message": error.message}
-        say({"error": said})
+        said = {"code": error.code, "message": error.message}
+        say({"error": subject(error.entity_id) | said})
 
 
-async def follow(client: NotificationsClient, entities: Sequence[str], since: str | None) -> int:
+async def follow(
+    client: NotificationsClient, entities: Sequence[str], since: str | None, *, user: bool = False
+) -> int:
     """Follow entities until a signal, or until nothing can come any more; return the status."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -116,6 +135,8 @@ async def follow(client: NotificationsClient, entities: Sequence[str], since: st
     output = Output()
     async with client:
         subscriptions = [client.subscribe(each, since=since) for each in dict.fromkeys(entities)]
+        if user:
+            subscriptions.append(client.subscribe_user(since=since))
         printing = asyncio.gather(*(print_events(each, output) for each in subscriptions))
         stopping = asyncio.create_task(stopped.wait())
         either: set[asyncio.Future[Any]] = {printing, stopping}
@@ -136,7 +157,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         "python -m notifications_client",
         description="Follow entities and print their events.",
-        epilog="CLIENT_OPTIONS in the environment holds shorter times, as docs/clients.md says.",
+        epilog="In the environment, CLIENT_OPTIONS holds shorter times, and CLIENT_TOKEN_COMMAND "
+        "what prints a token and is told why, as docs/clients.md says.",
     )
     made.add_argument("url", metavar="URL", help="ws:// or wss:// address of the service")
     made.add_argument("entities", metavar="ENTITY", nargs="+", help="id of what to follow")
@@ -144,10 +166,13 @@ def parser() -> argparse.ArgumentParser:
         "--since", metavar="CURSOR|last", help="begin after this event, or with the last one"
     )
     made.add_argument(
+        "--user", action="store_true", help="follow what is pushed to the user of the token, too"
+    )
+    made.add_argument(
         "--token-command",
         metavar="COMMAND",
         type=shlex.split,
-        help="is run before each attempt to connect, and prints the token",
+        help="prints a token; is run before each attempt to connect, and to renew a JWT",
     )
     return made
 
@@ -166,19 +191,18 @@ def times_of(options: str) -> Times:
 def main() -> int:
     """Run the command; return its exit status."""
     arguments = parser().parse_args()
-    command = arguments.token_command
     try:
         times = times_of(os.environ.get("CLIENT_OPTIONS") or "{}")
         client = NotificationsClient(
             arguments.url,
-            get_token=(lambda _: token_of(command)) if command else None,
+            get_token=get_token_of(arguments.token_command, os.environ),
             on_state=say_state,
             times=times,
             parse_float=_mark,
         )
     except ValueError as error:
         parser().error(str(error))
-    return asyncio.run(follow(client, arguments.entities, arguments.since))
+    return asyncio.run(follow(client, arguments.entities, arguments.since, user=arguments.user))
 
 
 if __name__ == "__main__":

@@ -1,29 +1,28 @@
 """The client: its states, attempts to connect, one connection that takes another's place."""
 
 import asyncio
-import inspect
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NoReturn, Self
 
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from .conversation import Conversation
-from .errors import ClosedForGood, SubscriptionRefused, UnauthorizedError
-from .feed import Feed, Frame, Gap
-from .line import Line, LineEndedError, encode, open_socket
+from .errors import ClosedForGood, SubscriptionRefused
+from .feed import USER, Feed, Frame, Gap
+from .line import Line, LineEndedError, RequestRefusedError, encode, open_socket
 from .subscription import Subscription
 from .times import Backoff, Times
+from .tokens import GetToken, Life, fetch, renew
 
 log = logging.getLogger(__package__)
 
 # More than the longest id takes, and a cursor.
 _MAX_ENTITY_BYTES = 4096
-
-GetToken = Callable[[str], str | Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +63,9 @@ class NotificationsClient:
         Args:
             url: of the WebSocket API's stage, such as `wss://….amazonaws.com/v1`.
             get_token: is called before each attempt with why it is made (`connect`, `reconnect`,
-                `rotate`, or the code of a `Disconnect`) and returns the token, or a coroutine for
-                it. What it raises is tried again, save `UnauthorizedError`.
+                `rotate`, or a code of the service, such as `TokenExpired`), and with
+                `authenticate` at four fifths of a JWT's life, to renew it. It returns the token,
+                or a coroutine for it. What it raises is tried again, save `UnauthorizedError`.
             on_state: is called with each new state.
             connect_options: for `websockets.connect`, such as `ssl`, `proxy`, `additional_headers`.
             times: how long it waits for what.
@@ -121,14 +121,39 @@ class NotificationsClient:
                 iteration gives before and after them. Without it, they are logged as a warning.
             queue_size: how many events wait for the program.
         """
-        if queue_size < 1:
-            raise ValueError("queue_size must be 1 at least")
         if not isinstance(entity_id, str):
             raise TypeError("entity_id must be a string")
         feed, error = _feed(entity_id, since)
+        if entity_id == USER:
+            error = SubscriptionRefused(entity_id, "InvalidEntityId", "It is empty.")
+        return self._subscribe(feed, error, on_gap, queue_size)
+
+    def subscribe_user(
+        self,
+        *,
+        since: str | None = None,
+        on_gap: Callable[[Gap], object] | None = None,
+        queue_size: int = 1000,
+    ) -> Subscription:
+        """Subscribe to what is pushed to the user whose token it is, as to an entity.
+
+        Where there is an `entity_id`, in events, gaps and errors, it is empty.
+        """
+        return self._subscribe(*_feed(USER, since), on_gap, queue_size)
+
+    def _subscribe(
+        self,
+        feed: Feed,
+        error: SubscriptionRefused | None,
+        on_gap: Callable[[Gap], object] | None,
+        queue_size: int,
+    ) -> Subscription:
+        if queue_size < 1:
+            raise ValueError("queue_size must be 1 at least")
+        entity_id = feed.entity_id
         others = self._wanted.get(entity_id, [])
         places = [each.feed for each in others if each.feed.position and not each.feed.paused]
-        if since is None and places:
+        if feed.since is None and places:
             feed.begin_beside(max(places, key=lambda each: (not each.behind, each.number)))
         subscription = Subscription(
             feed, queue_size=queue_size, on_gap=on_gap, changed=self._subscription_changed
@@ -212,7 +237,7 @@ class NotificationsClient:
         Raises:
             LineEndedError: it could not be opened, now or ever.
         """
-        token = await self._token(why)
+        token = await fetch(self._get_token, why) if self._get_token else None
         try:
             socket = await open_socket(self._url, token, self._times, self._connect_options)
         except LineEndedError as ending:
@@ -222,28 +247,23 @@ class NotificationsClient:
                 raise LineEndedError(1006, ending.reason) from ending
             raise
         self._is_token_refused = False
-        line = Line(socket, self._times, self._heard, self._parse_float)
+
+        def on_end(entity_id: str, error: RequestRefusedError) -> None:
+            conversation.ended(entity_id, error)
+
+        line = Line(socket, self._times, self._heard, self._parse_float, on_end=on_end)
         conversation = Conversation(line, self._wanted, self._times)
-        connection = _Connection(line, conversation)
+        renewal = partial(
+            renew,
+            None if token is None else Life.of(token),
+            get_token=self._get_token,
+            authenticate=conversation.authenticate,
+            times=self._times,
+        )
+        connection = _Connection(line, conversation, renewal)
         self._connections.add(connection)
         connection.task.add_done_callback(lambda _: self._connections.discard(connection))
         return connection
-
-    async def _token(self, why: str) -> str | None:
-        if self._get_token is None:
-            return None
-        try:
-            token = self._get_token(why)
-            if inspect.isawaitable(token):
-                token = await token
-            if not isinstance(token, str):
-                raise TypeError("get_token returned no string")
-        except UnauthorizedError as error:
-            raise LineEndedError("Unauthorized", str(error), is_final=True) from error
-        except Exception as error:
-            log.warning("get_token failed: %r", error)
-            raise LineEndedError("TokenFailed", str(error)) from error
-        return token
 
     async def _follow(self, connection: "_Connection") -> "_Connection":
         """Stay with a connection until another takes its place; return that.
@@ -259,7 +279,11 @@ class NotificationsClient:
             if rotation.done():
                 second = rotation.result()
                 connection.leave()
-            elif self._second and not self._second.ended.done():
+            elif (
+                self._second
+                and not self._second.ended.done()
+                and not connection.ended.result().is_final
+            ):
                 second = self._second
             else:
                 if _now() >= connection.opened_at + self._times.stable_after:
@@ -291,7 +315,12 @@ class NotificationsClient:
     # What comes, and what the program wants.
 
     def _heard(self, frame: Frame) -> None:
-        subscriptions = self._wanted.get(str(frame.get("entityId")), ())
+        subscriptions: Sequence[Subscription] = ()
+        match frame:
+            case {"type": "User Push Notification"}:
+                subscriptions = self._wanted.get(USER, ())
+            case {"entityId": str() as entity_id} if entity_id != USER:
+                subscriptions = self._wanted.get(entity_id, ())
         try:
             for subscription in subscriptions:
                 subscription.live(frame, _now())
@@ -322,11 +351,17 @@ class _Connection:
         ended: is done with the reason as soon as there is one; the task closes the line after that.
     """
 
-    def __init__(self, line: Line, conversation: Conversation) -> None:
+    def __init__(
+        self,
+        line: Line,
+        conversation: Conversation,
+        renewal: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         self.conversation = conversation
         self.opened_at = _now()
         self.ended: asyncio.Future[LineEndedError] = asyncio.get_running_loop().create_future()
         self._line = line
+        self._renewal = renewal
         self._leaving = asyncio.Event()
         self.task = asyncio.create_task(self._run())
 
@@ -355,6 +390,7 @@ class _Connection:
                 group.create_task(self._wait_to_leave())
                 group.create_task(self._line.receive())
                 group.create_task(self.conversation.run())
+                group.create_task(self._renewal())
         except* LineEndedError as endings:
             (ending, *_) = (each for each in endings.exceptions if isinstance(each, LineEndedError))
         except* Exception as errors:

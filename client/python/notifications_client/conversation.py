@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from .errors import SubscriptionRefused
-from .feed import LAST, Ask, Feed, Frame
-from .line import PassingError, RequestRefusedError, encode, refused
+from .feed import LAST, USER, Ask, Feed, Frame
+from .line import LineEndedError, PassingError, RequestRefusedError, encode, refused
 from .subscription import Subscription
 from .times import Backoff, Times
 
@@ -62,10 +62,24 @@ class Conversation:
         # Halves of what was refused as a whole.
         self._pieces: deque[list[str]] = deque()
         self._is_in_doubt = False
+        self._token: str | None = None
+        self._authenticated = asyncio.Event()
 
     def look(self) -> None:
         """Have it look whether something is wanted."""
         self._changed.set()
+
+    async def authenticate(self, token: str) -> None:
+        """Tell the service a new token; return when it has taken it."""
+        self._token = token
+        self._authenticated.clear()
+        self.look()
+        await self._authenticated.wait()
+
+    def ended(self, entity_id: str, error: RequestRefusedError) -> None:
+        """Take note that the service has ended a subscription."""
+        self._subscribed.pop(entity_id, None)
+        self._refuse(self._wanted.get(entity_id, ()), error)
 
     async def run(self) -> NoReturn:
         """Ask for what is wanted, whenever something is.
@@ -86,7 +100,12 @@ class Conversation:
                 await asyncio.sleep(seconds)
 
     async def _say_something(self) -> bool:
-        if unwanted := [each for each in self._subscribed if each not in self._wanted]:
+        if USER not in self._wanted:
+            # A connection has its user's notifications from the beginning to the end.
+            self._subscribed.pop(USER, None)
+        if self._token is not None:
+            await self._authenticate(self._token)
+        elif unwanted := [each for each in self._subscribed if each not in self._wanted]:
             await self._unsubscribe(unwanted)
         elif entity_ids := self._to_subscribe():
             await self._subscribe(entity_ids)
@@ -143,7 +162,7 @@ class Conversation:
             # It is asked for once more, for those that do not know yet where they begin.
             feeds = [feed for feed in feeds if feed.position is None]
         since = _earliest(feeds)
-        return {"entityId": entity_id} | ({} if since is None else {"since": since})
+        return subject(entity_id) | ({} if since is None else {"since": since})
 
     def _next_behind(self) -> Subscription | None:
         now = self._clock()
@@ -164,6 +183,15 @@ class Conversation:
 
     # Requests.
 
+    async def _authenticate(self, token: str) -> None:
+        try:
+            await self._line.request("authenticate", token=token)
+        except RequestRefusedError as error:
+            # Another connection, with another token.
+            raise LineEndedError(error.code, error.message, why=error.code) from error
+        self._token = None
+        self._authenticated.set()
+
     async def _unsubscribe(self, entity_ids: list[str]) -> None:
         entity_ids = _as_many_as_fit(entity_ids, lambda each: each)
         try:
@@ -175,7 +203,10 @@ class Conversation:
 
     async def _subscribe(self, entity_ids: list[str]) -> None:
         entities = [self._entity(each) for each in entity_ids]
-        asks = [self._asks(each["entityId"], each.get("since")) for each in entities]
+        asks = [
+            self._asks(entity_id, each.get("since"))
+            for entity_id, each in zip(entity_ids, entities, strict=True)
+        ]
         try:
             reply = await self._line.request("subscribe", entities=entities)
             answers = _parts(reply, len(entities))
@@ -217,7 +248,7 @@ class Conversation:
         asked = self._asks(subscription.entity_id, since)
         try:
             reply = await self._line.request(
-                "history", entityId=subscription.entity_id, since=since
+                "history", **subject(subscription.entity_id), since=since
             )
         except RequestRefusedError as error:
             self._refuse([subscription], error)
@@ -245,6 +276,11 @@ class Conversation:
     def _refuse(self, subscriptions: Iterable[Subscription], error: RequestRefusedError) -> None:
         for each in list(subscriptions):
             each.refuse(SubscriptionRefused(each.entity_id, error.code, error.message))
+
+
+def subject(entity_id: str) -> Frame:
+    """Return what a request says to be about an entity, or the user."""
+    return {"user": True} if entity_id == USER else {"entityId": entity_id}
 
 
 def _parts(reply: Frame, number: int) -> list[Frame]:

@@ -15,7 +15,7 @@ class SubscriptionRefused(NotificationsError):
     """The service does not let this subscription be; the others go on."""
 
     def __init__(self, entity_id: str, code: str, message: str) -> None:
-        super().__init__(f"{entity_id}: {code}: {message}")
+        super().__init__(f"{entity_id or 'the user'}: {code}: {message}")
         self.entity_id = entity_id
         self.code = code
         self.message = message

@@ -11,6 +11,8 @@ from typing import Any, Self
 Frame = dict[str, Any]
 
 LAST = "last"
+# In place of an entity's id, which has a character at least.
+USER = ""
 # Of frames behind a hole. What has no room comes with `history`.
 _MOST_WAITING = 100
 
@@ -60,7 +62,8 @@ class Event:
 
     @property
     def entity_id(self) -> str:
-        return str(self.frame["entityId"])
+        """Return what it is about; empty if it was pushed to the user."""
+        return str(self.frame.get("entityId", USER))
 
     @property
     def cursor(self) -> str:
@@ -75,6 +78,11 @@ class Event:
     def data(self) -> Any:
         """Return what the publisher wrote, any JSON; None if he did not."""
         return self.frame.get("data")
+
+    @property
+    def callback(self) -> Any:
+        """Return what a push to the user may have; None if it has not."""
+        return self.frame.get("callback")
 
     @property
     def id(self) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from websockets.typing import Subprotocol
 from .feed import Frame
 from .times import Times
 
+# The library writes down headers and frames, and with them tokens, for whoever wants to read that
+# much; here, nobody can want it by accident.
+_log = logging.getLogger(f"{__package__}.websockets")
+_log.setLevel(logging.INFO)
 # What the service sends at most is 128 KB, as is what API Gateway lets through.
 _MAX_FRAME_BYTES = 256 * 1024
 # Whoever does not answer a close has lost the line; nobody waits for them.
@@ -28,7 +33,9 @@ _REPLIES = {
     "history": "History",
     "unsubscribe": "Unsubscribed",
     "ping": "Pong",
+    "authenticate": "Authenticated",
 }
+_PUSHES = ("Entity Updated", "User Push Notification")
 
 
 @dataclass(eq=False)
@@ -112,6 +119,7 @@ async def open_socket(
         "max_size": _MAX_FRAME_BYTES,
         # Frames are taken as they come, and what is slow has queues of its own.
         "max_queue": None,
+        "logger": _log,
         **connect_options,
         "subprotocols": subprotocols(token),
         "open_timeout": None,
@@ -145,11 +153,19 @@ class Line:
         times: Times,
         on_event: Callable[[Frame], object],
         parse_float: Callable[[str], Any] = float,
+        *,
+        on_end: Callable[[str, RequestRefusedError], object],
     ) -> None:
-        """Use a WebSocket; `on_event` is called with what is pushed."""
+        """Use a WebSocket.
+
+        Args:
+            on_event: is called with each event that is pushed.
+            on_end: is called with the entity whose subscription the service has ended, and why.
+        """
         self._socket = socket
         self._times = times
         self._on_event = on_event
+        self._on_end = on_end
         self._decoder = json.JSONDecoder(parse_float=parse_float)
         self._request_ids = count(1)
         self._under_way: tuple[str, str, asyncio.Future[Frame]] | None = None
@@ -209,8 +225,12 @@ class Line:
 
     def _take(self, frame: Frame) -> None:
         match frame.get("type"):
-            case "Entity Updated":
+            case kind if kind in _PUSHES:
                 self._on_event(frame)
+            case "Unsubscribed" if "code" in frame and frame.get("entityId"):
+                # No reply to a request: the grants do not cover it any more.
+                entity_id, code = str(frame["entityId"]), str(frame["code"])
+                self._on_end(entity_id, RequestRefusedError(code, str(frame.get("message", ""))))
             case "Disconnect":
                 raise _disconnect(frame)
             case kind if self._under_way:
@@ -239,6 +259,8 @@ def refused(answer: Frame) -> Exception:
             return PassingError(message)
         case "ConnectionGone" | "NotSubscribed":
             return LineEndedError("ConnectionGone", message)
+        case "TokenExpired":
+            return LineEndedError(code, message, why=code)
     return RequestRefusedError(code, message)
 
 
@@ -254,5 +276,6 @@ def _disconnect(frame: Frame) -> LineEndedError:
             pass
         case int() | float() as milliseconds:
             retry_after = max(0.0, milliseconds / 1000)
+    reason = str(frame.get("reason", ""))
     is_final = frame.get("reconnect") is False
-    return LineEndedError(code, "Disconnect", is_final, retry_after, why=code)
+    return LineEndedError(code, reason, is_final, retry_after, why=code)

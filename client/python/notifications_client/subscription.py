@@ -13,7 +13,7 @@ log = logging.getLogger(__package__)
 
 
 class Subscription:
-    """The events of an entity; iterate over it with `async for`.
+    """The events of an entity, or the user's own; iterate over it with `async for`.
 
     As a context manager, it ends at the end of the block. The iteration ends after `unsubscribe`
     and when the client is closed.
@@ -164,4 +164,4 @@ class Subscription:
 
 
 def _said(gap: Gap) -> tuple[str, str, str]:
-    return gap.entity_id, gap.after, gap.upto
+    return gap.entity_id or "the user", gap.after, gap.upto

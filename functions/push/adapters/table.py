@@ -1,10 +1,12 @@
 """The DynamoDB table: each method is one request, atomic, and strongly consistent where it reads.
 
-    connection    pk CONNECTION#<connectionId>  sk CONNECTION                 topics, ...
-    subscription  pk <topic>                    sk CONNECTION#<connectionId>
+    connection    pk CONNECTION#<connectionId>  sk CONNECTION                 topics, userId, ...
+    subscription  pk <topic>                    sk CONNECTION#<connectionId>  until
     head          pk <topic>                    sk HEAD                       epoch, seq
     logged event  pk <topic>                    sk EVENT#<epoch>#<seq>        id, frame
     job           pk JOB#<eventId>#<name>       sk JOB                        owner, lease, ...
+    revocation    pk <topic of a user>          sk REVOKED                    issuedBefore
+    expiry        pk EXPIRY#<minute>            sk CONNECTION#<connectionId>
 
 In which order they are made is the domain's to say. Every method raises `ServiceUnavailable` when
 DynamoDB does not answer, or refuses for longer than a moment; whether a write was carried out is
@@ -13,7 +15,7 @@ then not known.
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from identity.claims import Identity
 from push.backoff import growing_delays
 from push.connection import Connection, iso_8601
 from push.errors import ServiceUnavailable
@@ -34,7 +37,8 @@ Key = dict[str, dict[str, str]]
 # Before and behind every connection id.
 FIRST, LAST = "", "~"
 
-_CONNECTION, _HEAD, _JOB = "CONNECTION", "HEAD", "JOB"
+_CONNECTION, _HEAD, _JOB, _REVOKED = "CONNECTION", "HEAD", "JOB", "REVOKED"
+_DAY_SECONDS = 86_400
 # BatchWriteItem takes 25 requests.
 _BATCH_SIZE = 25
 # Frames of one connection are handled concurrently, and their writes meet in its item.
@@ -54,11 +58,17 @@ _PASSING = {
 }
 
 
-class SubscribeRefused(NamedTuple):
-    """What a refused subscribe met: whether the connection is known, and what it holds."""
+class ConnectionRow(NamedTuple):
+    """What is known of a connection: what it is subscribed to, and whose token it came with."""
 
-    exists: bool
     topics: frozenset[Topic]
+    identity: Identity | None
+
+
+class SubscribeRefused(NamedTuple):
+    """What a refused subscribe met: the connection as it is; None if it is not known."""
+
+    met: ConnectionRow | None
 
 
 class JobRow(NamedTuple):
@@ -100,10 +110,11 @@ class Table:
 
     # Connections and subscriptions.
 
-    def put_connection(self, connection: Connection) -> None:
-        """Write the connection item; its set of topics comes with the first subscription.
+    def put_connection(self, connection: Connection, identity: Identity | None = None) -> None:
+        """Write the connection item, and of one with a user the subscription to that user.
 
-        Once: a try that the SDK gave up may be carried out late, and must not empty the set.
+        Once: a try that the SDK gave up may be carried out late, and must not empty the set of
+        topics, which comes with the first subscription.
         """
         item = _connection_key(connection.connection_id) | _values(
             connectionId=connection.connection_id,
@@ -112,14 +123,100 @@ class Table:
             ttl=connection.ttl_seconds,
         )
         condition = "attribute_not_exists(#pk)"
-        names = _names(condition)
+        put: dict[str, Any] = {
+            "Item": item,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+        }
         with suppress(_ConditionFailed):
-            self._write(
-                "put_item",
-                Item=item,
-                ConditionExpression=condition,
-                ExpressionAttributeNames=names,
+            if identity is None:
+                self._write("put_item", **put)
+                return
+            user = Topic.user(identity.user_id, identity.tenant)
+            item |= _values(
+                userId=identity.user_id,
+                tenant=identity.tenant,
+                grants=identity.grants,
+                issuedAt=identity.issued_at,
+                expiresAt=identity.expires_at,
+                topics={user.key},
             )
+            row = self._row(user, connection, identity)
+            self._call(
+                "transact_write_items",
+                TransactItems=[
+                    {"Put": {"TableName": self._name, **put}},
+                    {"Put": {"TableName": self._name, "Item": row}},
+                ],
+            )
+
+    def revoke(self, user: Topic, issued_before: int, ttl: int) -> None:
+        """Refuse tokens of a user that were issued before a time; an earlier word may say more."""
+        update = self._update(
+            "SET #issuedBefore = :issuedBefore, #ttl = :ttl",
+            "attribute_not_exists(#pk) OR #issuedBefore < :issuedBefore",
+            issuedBefore=issued_before,
+            ttl=ttl,
+        )
+        with suppress(_ConditionFailed):
+            self._write("update_item", Key=_revocation_key(user), **update)
+
+    def is_revoked(self, identity: Identity) -> bool:
+        user = Topic.user(identity.user_id, identity.tenant)
+        item = self._get(_revocation_key(user), "#issuedBefore")
+        return bool(item) and identity.issued_at < int(item["issuedBefore"]["N"])
+
+    def renew(self, connection_id: str, old: Identity, new: Identity) -> frozenset[Topic] | None:
+        """Put another token in place of an old one; return what the connection is subscribed to.
+
+        None if it has another one, or is not known.
+        """
+        update = self._update(
+            "SET #grants = :grants, #issuedAt = :issuedAt, #expiresAt = :expiresAt",
+            "#userId = :userId AND #issuedAt = :oldIssuedAt AND #expiresAt = :oldExpiresAt"
+            " AND #grants = :oldGrants",
+            userId=old.user_id,
+            oldGrants=old.grants,
+            oldIssuedAt=old.issued_at,
+            oldExpiresAt=old.expires_at,
+            grants=new.grants,
+            issuedAt=new.issued_at,
+            expiresAt=new.expires_at,
+        )
+        renewed, item = self._change(_connection_key(connection_id), update)
+        # Its own: the answer of this same request was lost.
+        return _topics(item) if renewed or _connection(item).identity == new else None
+
+    def prolong(self, connection: Connection, topic: Topic, identity: Identity) -> None:
+        """Let a subscription live as long as a token, if it is there."""
+        update = self._update(
+            "SET #until = :until, #ttl = :ttl",
+            "attribute_exists(#pk)",
+            until=identity.expires_at,
+            ttl=min(connection.ttl_seconds, identity.expires_at),
+        )
+        with suppress(_ConditionFailed):
+            self._write("update_item", Key=_row_key(topic, connection.connection_id), **update)
+
+    def note_expiry(self, connection_id: str, expires_at: int) -> None:
+        """Note when a connection's token ends, for who looks every minute."""
+        item = _expiry_key(expires_at // 60, connection_id) | _values(ttl=expires_at + _DAY_SECONDS)
+        self._write("put_item", Item=item)
+
+    def expiring(self, minute: int) -> list[str]:
+        """Return the connections whose tokens were to end in a minute, counted from the epoch."""
+        ids: list[str] = []
+        start: Any = {}
+        while True:
+            answer = self._query("#pk = :pk", "#sk", pk=_expiry_pk(minute), options=start)
+            ids += [item["sk"]["S"].partition("#")[2] for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return ids
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def forget_expiring(self, minute: int, connection_ids: Iterable[str]) -> None:
+        """Delete notes of when tokens end."""
+        self._delete([_expiry_key(minute, connection_id) for connection_id in connection_ids])
 
     def delete_connection(self, connection_id: str) -> frozenset[Topic]:
         """Delete the connection item; return the topics of its set."""
@@ -128,13 +225,21 @@ class Table:
         )
         return _topics(answer.get("Attributes", {}))
 
-    def topics_of(self, connection_id: str) -> frozenset[Topic] | None:
-        """Return what a connection is subscribed to; None if it is not known."""
-        item = self._get(_connection_key(connection_id), "#topics, #connectionId")
-        return _topics(item) if item else None
+    def connection(self, connection_id: str) -> ConnectionRow | None:
+        """Return what is known of a connection; None if it is not."""
+        item = self._get(
+            _connection_key(connection_id),
+            "#topics, #connectionId, #userId, #tenant, #grants, #issuedAt, #expiresAt",
+        )
+        return _connection(item) if item else None
 
     def add_subscriptions(
-        self, connection: Connection, topics: Iterable[Topic], held: Iterable[Topic], room: int
+        self,
+        connection: Connection,
+        topics: Iterable[Topic],
+        held: Iterable[Topic],
+        room: int,
+        identity: Identity | None = None,
     ) -> SubscribeRefused | None:
         """Write subscriptions, and add them to the connection's set, all or nothing.
 
@@ -143,15 +248,24 @@ class Table:
             topics: at most 99, one item less than a transaction takes.
             held: those of them that its set must hold already.
             room: how many its set may hold so that the others still have room.
+            identity: whose token its item must still be of, unchanged.
 
         Returns:
             what was met instead, if the connection is not so.
         """
-        holds = {f"held{number}": topic.key for number, topic in enumerate(held)}
+        holds: dict[str, Any] = {f"held{number}": topic.key for number, topic in enumerate(held)}
         conditions = ["attribute_exists(#pk)"]
         # `size` of a missing set is false in any comparison.
         conditions += ["(attribute_not_exists(#topics) OR size(#topics) <= :room)"]
         conditions += [f"contains(#topics, :{name})" for name in holds]
+        if identity:
+            # Two tokens of the same second may allow different things.
+            conditions += [f"#{name} = :{name}" for name in ("grants", "issuedAt", "expiresAt")]
+            holds |= {
+                "grants": identity.grants,
+                "issuedAt": identity.issued_at,
+                "expiresAt": identity.expires_at,
+            }
         update = self._update(
             "ADD #topics :topics",
             " AND ".join(conditions),
@@ -159,17 +273,7 @@ class Table:
             room=room,
             **holds,
         )
-        now = iso_8601(datetime.fromtimestamp(self._clock(), UTC))
-        rows = [
-            _row_key(topic, connection.connection_id)
-            | _values(
-                entityId=topic.id,
-                connectionId=connection.connection_id,
-                subscribedAt=now,
-                ttl=connection.ttl_seconds,
-            )
-            for topic in topics
-        ]
+        rows = [self._row(topic, connection, identity) for topic in topics]
         try:
             self._call(
                 "transact_write_items",
@@ -186,8 +290,23 @@ class Table:
                 ],
             )
         except _ConditionFailed as refused:
-            return SubscribeRefused(bool(refused.item), _topics(refused.item))
+            return SubscribeRefused(_connection(refused.item) if refused.item else None)
         return None
+
+    def _row(self, topic: Topic, connection: Connection, identity: Identity | None) -> Any:
+        """Return a subscription, which ends with the token."""
+        ttl = connection.ttl_seconds
+        until = {} if identity is None else _values(until=identity.expires_at)
+        return (
+            _row_key(topic, connection.connection_id)
+            | _values(
+                entityId=topic.id,
+                connectionId=connection.connection_id,
+                subscribedAt=iso_8601(datetime.fromtimestamp(self._clock(), UTC)),
+                ttl=min(ttl, identity.expires_at) if identity else ttl,
+            )
+            | until
+        )
 
     def take_topics(self, connection_id: str, topics: Iterable[Topic]) -> None:
         """Take topics from the set of a connection, if that is known.
@@ -204,7 +323,9 @@ class Table:
 
     def delete_subscriptions(self, connection_id: str, topics: Iterable[Topic]) -> None:
         """Delete the rows of a connection in some topics, as many requests as that takes."""
-        keys = [_row_key(topic, connection_id) for topic in topics]
+        self._delete([_row_key(topic, connection_id) for topic in topics])
+
+    def _delete(self, keys: Sequence[Key]) -> None:
         for start in range(0, len(keys), _BATCH_SIZE):
             batch = keys[start : start + _BATCH_SIZE]
             pending: Any = {self._name: [{"DeleteRequest": {"Key": key}} for key in batch]}
@@ -216,25 +337,43 @@ class Table:
     def is_subscribed(self, connection_id: str, topic: Topic) -> bool:
         return bool(self._get(_row_key(topic, connection_id), "#sk"))
 
+    def ends_at(self, connection_id: str, topic: Topic) -> int:
+        """Return when a subscription ends with its token, in seconds since the epoch.
+
+        0 if it has ended already: there is no row.
+        """
+        item = self._get(_row_key(topic, connection_id), "#sk, #until, #ttl")
+        return int(item.get("until", item["ttl"])["N"]) if item else 0
+
     def subscribers(
-        self, topic: Topic, after: str, upto: str, limit: int | None = None
+        self,
+        topic: Topic,
+        after: str,
+        upto: str,
+        limit: int | None = None,
+        ends: dict[str, int] | None = None,
     ) -> tuple[list[str], bool]:
         """Return a page of the subscribers in (after, upto], and whether there may be more.
 
         In the order of their ids. Only the key is projected: whole items cost the reader five times
-        the processor time.
+        the processor time. `ends` is filled in, if it is given: when those subscriptions end that
+        end with a token.
         """
         start: Any = {"ExclusiveStartKey": _row_key(topic, after)} if after else {}
         most: Any = {"Limit": limit} if limit else {}
         answer = self._query(
             "#pk = :pk AND #sk BETWEEN :after AND :upto",
-            "#sk",
+            "#sk" if ends is None else "#sk, #until",
             pk=topic.key,
             after=_row_sk(after),
             upto=_row_sk(upto),
             options=most | start,
         )
         ids = [item["sk"]["S"].partition("#")[2] for item in answer["Items"]]
+        if ends is not None:
+            for connection_id, item in zip(ids, answer["Items"], strict=True):
+                if "until" in item:
+                    ends[connection_id] = int(item["until"]["N"])
         return ids, "LastEvaluatedKey" in answer
 
     # The log of a topic.
@@ -474,6 +613,18 @@ def _head_key(topic: Topic) -> Key:
     return _values(pk=topic.key, sk=_HEAD)
 
 
+def _revocation_key(user: Topic) -> Key:
+    return _values(pk=user.key, sk=_REVOKED)
+
+
+def _expiry_pk(minute: int) -> str:
+    return f"EXPIRY#{minute}"
+
+
+def _expiry_key(minute: int, connection_id: str) -> Key:
+    return _values(pk=_expiry_pk(minute), sk=_row_sk(connection_id))
+
+
 def _event_key(topic: Topic, cursor: Cursor) -> Key:
     return _values(pk=topic.key, sk=_event_sk(*cursor))
 
@@ -491,6 +642,19 @@ def _job_key(name: str) -> Key:
 
 def _topics(item: Mapping[str, Any]) -> frozenset[Topic]:
     return frozenset(map(Topic.of_key, item.get("topics", {}).get("SS", ())))
+
+
+def _connection(item: Mapping[str, Any]) -> ConnectionRow:
+    identity = None
+    if "userId" in item:
+        identity = Identity(
+            user_id=item["userId"]["S"],
+            tenant=item["tenant"]["S"],
+            grants=tuple(each["S"] for each in item["grants"]["L"]),
+            issued_at=int(item["issuedAt"]["N"]),
+            expires_at=int(item["expiresAt"]["N"]),
+        )
+    return ConnectionRow(_topics(item), identity)
 
 
 def _head(item: Mapping[str, Any]) -> Head:

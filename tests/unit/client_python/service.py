@@ -8,7 +8,8 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosedError
 
-from notifications_client.feed import Cursor, Frame
+from notifications_client.conversation import subject
+from notifications_client.feed import USER, Cursor, Frame
 from notifications_client.line import LineEndedError
 from notifications_client.times import Times
 from unit.client_python.virtual_time import now
@@ -40,8 +41,8 @@ class Log:
 
     def append(self, **members: Any) -> Frame:
         frame = {
-            "type": "Entity Updated",
-            "entityId": self.entity_id,
+            "type": "Entity Updated" if self.entity_id != USER else "User Push Notification",
+            **({"entityId": self.entity_id} if self.entity_id != USER else {}),
             **members,
             "cursor": self.at(len(self._events) + 1),
         }
@@ -60,7 +61,7 @@ class Log:
 
     def answer(self, since: str | None) -> Frame:
         """Return what a reply says about the entity."""
-        said: Frame = {"entityId": self.entity_id, "cursor": self.cursor}
+        said: Frame = subject(self.entity_id) | {"cursor": self.cursor}
         if since is None:
             return said
         if since == "last":
@@ -168,17 +169,24 @@ class Service:
         match request["action"]:
             case "subscribe":
                 entities = request["entities"]
-                connection.subscribed |= dict.fromkeys(each["entityId"] for each in entities)
-                parts = [self.log(each["entityId"]).answer(each.get("since")) for each in entities]
+                connection.subscribed |= dict.fromkeys(id_of(each) for each in entities)
+                parts = [self.log(id_of(each)).answer(each.get("since")) for each in entities]
                 return {"type": "Subscribed", "entities": parts} | about
             case "history":
-                said = self.log(request["entityId"]).answer(request["since"])
+                said = self.log(id_of(request)).answer(request["since"])
                 return {"type": "History"} | said | about
+            case "authenticate":
+                return {"type": "Authenticated", "expiresAt": 0} | about
             case "unsubscribe":
                 for entity_id in request["entityIds"]:
                     del connection.subscribed[entity_id]
                 return {"type": "Unsubscribed", "entityIds": request["entityIds"]} | about
         return {"type": "Pong", "time": 0} | about
+
+
+def id_of(part: Frame) -> str:
+    """Return the entity that a request is about, or what stands for the user."""
+    return USER if part.get("user") is True else part["entityId"]
 
 
 def error(code: str, request: Frame) -> Frame:

@@ -1,11 +1,13 @@
 """The command: its arguments, and the lines that it writes."""
 
+import asyncio
 import json
+from collections.abc import Awaitable
 
 import pytest
 
 from notifications_client import State, Times
-from notifications_client.__main__ import _mark, line_of, main, say_state
+from notifications_client.__main__ import _mark, get_token_of, line_of, main, say_state
 
 URL = "ws://127.0.0.1:1/v1"
 
@@ -44,6 +46,36 @@ def test_what_is_wrong_with_its_arguments_is_said(
 
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_token_command_that_is_none_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["notifications_client", URL, "a"])
+    monkeypatch.setenv("CLIENT_TOKEN_COMMAND", "'")
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+
+    assert caught.value.code == 2
+    assert "CLIENT_TOKEN_COMMAND" in capsys.readouterr().err
+
+
+def test_only_the_token_command_of_the_environment_is_told_why() -> None:
+    environment = {"CLIENT_TOKEN_COMMAND": "echo 'a  b'"}
+
+    of_environment = get_token_of(None, environment)
+    of_option = get_token_of(["echo", "c"], environment)
+
+    assert of_environment
+    assert of_option
+    assert asyncio.run(_awaited(of_environment("connect; rotate"))) == "a  b connect; rotate"
+    assert asyncio.run(_awaited(of_option("connect"))) == "c"
+    assert get_token_of(None, {}) is None
+
+
+async def _awaited(token: Awaitable[str]) -> str:
+    return await token
 
 
 def test_options_are_milliseconds() -> None:

@@ -1,0 +1,146 @@
+"""Closing connections: of slow clients, of users who are kicked, and at the end of a token."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from math import ceil
+from typing import TYPE_CHECKING, Protocol
+
+from management_api import Outcome, Payload, Result
+from push import json_text
+from push.errors import ServiceUnavailable
+from push.observability import count, logger
+from push.subscriptions import forget
+from push.topics import USER
+
+if TYPE_CHECKING:
+    from push.adapters.table import Table
+    from push.events import Kick
+
+# At once: so many wait for each other's answers.
+_TOGETHER = 100
+
+
+class Window(Protocol):
+    """The requests of one thread that are under way, among those of all others."""
+
+    def post(self, connection_id: str, payload: Payload) -> None:
+        """Put a post under way."""
+
+    def close_connection(self, connection_id: str) -> None:
+        """Put the end of a connection under way."""
+
+    def answer(self, within_seconds: float | None = None) -> Outcome | None:
+        """Return the next outcome, in any order; None if there is none in that time."""
+
+
+Windows = Callable[[], AbstractContextManager[Window]]
+
+
+def farewell(code: str, *, reconnect: bool, reason: str | None = None) -> Payload:
+    """Return what a client is told before it is closed."""
+    members = {"type": "Disconnect", "code": code, "reconnect": reconnect}
+    return Payload(
+        json_text.encode(members if reason is None else members | {"reason": reason}).encode()
+    )
+
+
+def close(windows: Windows, connection_ids: Sequence[str], frame: Payload) -> list[Outcome]:
+    """Tell connections why, and close them; return how closing each of them ended."""
+    with windows() as window:
+        for connection_id in connection_ids:
+            window.post(connection_id, frame)
+        # Many will not hear it, and are closed all the same.
+        for _ in connection_ids:
+            window.answer()
+        for connection_id in connection_ids:
+            window.close_connection(connection_id)
+        return [outcome for _ in connection_ids if (outcome := window.answer())]
+
+
+class ShuttingOut:
+    """Closes connections whose time is over, and forgets them.
+
+    Their subscriptions end first, so that only what is under way can still reach them. What says
+    that they are to be closed goes last, so that whoever comes back after a failure finds it.
+    """
+
+    def __init__(
+        self, table: "Table", windows: Windows, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._table = table
+        self._windows = windows
+        self._clock = clock
+
+    def kick(self, kick: "Kick", kept_seconds: int) -> None:
+        """Close the connections of a user, and refuse older tokens, for as long as those may live.
+
+        The revocation is written before the connections are read, and read by whoever connects
+        after its connection is written: so none slips through in between.
+
+        Raises:
+            ServiceUnavailable: not all are closed; once more closes the others.
+        """
+        if kick.revoke_issued_before is not None:
+            before = ceil(kick.revoke_issued_before)
+            # Tokens that are yet to be issued are refused too, if it says so.
+            until = max(before, int(self._clock())) + kept_seconds
+            self._table.revoke(kick.user, before, until)
+        after, more = "", True
+        left: list[str] = []
+        frame = farewell("Kicked", reconnect=False, reason=kick.reason)
+        while more:
+            ids, more = self._table.subscribers(kick.user, after, "~", _TOGETHER)
+            left += self._shut_out(ids, frame, "kicked")
+            after = ids[-1] if ids else after
+        _require_none(left)
+
+    def expire(self, minutes: int) -> None:
+        """Close the connections whose tokens ended in the last so many minutes.
+
+        Raises:
+            ServiceUnavailable: not all are closed; the next minute finds the others.
+        """
+        now = int(self._clock())
+        frame = farewell("TokenExpired", reconnect=True)
+        left: list[str] = []
+        for minute in range(now // 60 - minutes, now // 60 + 1):
+            ids = self._table.expiring(minute)
+            for start in range(0, len(ids), _TOGETHER):
+                together = ids[start : start + _TOGETHER]
+                due = [each for each in together if self._is_over(each, now)]
+                left += self._shut_out(due, frame, "expired")
+                # Those whose token was renewed are noted for another minute; and one that is just
+                # being written may not be there yet.
+                done = together if minute < now // 60 - 1 else due
+                self._table.forget_expiring(minute, [each for each in done if each not in left])
+        _require_none(left)
+
+    def _is_over(self, connection_id: str, now: int) -> bool:
+        row = self._table.connection(connection_id)
+        return bool(row and row.identity and row.identity.expires_at <= now)
+
+    def _shut_out(self, connection_ids: Sequence[str], frame: Payload, why: str) -> list[str]:
+        """Close connections, and forget them; return those that could not be closed."""
+        if not connection_ids:
+            return []
+        for connection_id in connection_ids:
+            row = self._table.connection(connection_id)
+            entities = [topic for topic in row.topics if topic.kind != USER] if row else []
+            self._table.delete_subscriptions(connection_id, entities)
+        closed = [
+            outcome.request.connection_id
+            for outcome in close(self._windows, connection_ids, frame)
+            if outcome.result in (Result.OK, Result.GONE)
+        ]
+        for connection_id in closed:
+            forget(self._table, connection_id)
+        count("ClientsShutOut", len(closed))
+        logger.info("connections shut out", reason=why, closed=len(closed))
+        return [each for each in connection_ids if each not in closed]
+
+
+def _require_none(left: Sequence[str]) -> None:
+    """Raise once all others are closed: one that cannot be closed keeps nobody else open."""
+    if left:
+        raise ServiceUnavailable("Not all connections could be closed.")
