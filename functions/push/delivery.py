@@ -24,7 +24,7 @@ from push.jobs import Job, Jobs, Letter
 from push.observability import count, logger
 from push.side_by_side import SideBySide, side_by_side
 from push.subscriptions import forget
-from push.topics import NOWHERE, Cursor, Log, Topic
+from push.topics import NOWHERE, USER, Cursor, Log, Topic
 
 # What is kept free at the end of an invocation, to hand on what is left, in seconds.
 RESERVE_SECONDS = 8.0
@@ -38,6 +38,8 @@ POSTS_PER_NOTE = 200
 SECONDS_PER_NOTE = 1.0
 # When stragglers are tried again, in seconds after they were handed on: about five minutes in all.
 STRAGGLER_DELAYS = (1, 2, 4, 8, 16, 32, 64, 64, 64, 64)
+# How long the handshake of a connection may take: `$connect` has ten seconds.
+_OPENING_SECONDS = 10
 # When what there was no time for goes on.
 _REST_DELAY_SECONDS = 1
 
@@ -141,10 +143,17 @@ class Delivery:
         self._deliver(job, letter)
 
     def forget(self, topic: Topic, connection_ids: Sequence[str]) -> list[bool]:
-        """Forget connections that are gone; return, for each, whether it was possible."""
+        """Forget connections that are gone; return, for each, whether it was possible.
+
+        A connection is subscribed to its user while it opens, and API Gateway says until it is open
+        that it is gone: one that is so new is tried again.
+        """
 
         def attempt(connection_id: str) -> bool:
             try:
+                since = self.wall_clock() - _OPENING_SECONDS
+                if topic.kind == USER and self.table.connected_since(connection_id, since):
+                    return False
                 forget(self.table, connection_id, topic)
             except ServiceUnavailable:
                 logger.warning("connection not forgotten", connection_id=connection_id)

@@ -1506,3 +1506,21 @@ def test_where_no_tokens_are_asked_for_nothing_is_looked_up(stack: Stack) -> Non
     queries = [parameters for name, parameters in requests if name == "Query"]
     assert [query["ProjectionExpression"] for query in queries] == ["#sk"]
     assert [name for name, _ in requests] == ["UpdateItem", "Query"] + ["UpdateItem"] * 3
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_who_is_still_connecting_is_not_taken_for_gone(ending: Stack, opens: bool) -> None:
+    """A connection is subscribed to its user while it opens, and until then a post is a 410."""
+    user = Topic.user("a=")
+    ending.clock.now = NOW + 1
+    ending.admit("a=", seconds=600, topic=TOPIC)
+    ending.log.open(user)
+    if opens:
+        ending.exchange.tell("a=", Result.GONE)
+    else:
+        ending.exchange.always("a=", Result.GONE)
+
+    ending.deliver_all(replace(event(), topic=user))
+
+    assert ending.received() == Counter(["a="] if opens else [])
+    assert (topics_of(ending.table, "a=") is not None) is opens

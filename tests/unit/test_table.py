@@ -828,6 +828,7 @@ METHODS: dict[str, tuple[str, Use]] = {
     "note_expiry": ("put_item", lambda table, _: table.note_expiry("c1=", 60)),
     "expiring": ("query", lambda table, _: table.expiring(1)),
     "forget_expiring": ("batch_write_item", lambda table, _: table.forget_expiring(1, ["c1="])),
+    "connected_since": ("get_item", lambda table, _: table.connected_since("c1=", 0)),
     "delete_connection": ("delete_item", lambda table, _: table.delete_connection("c1=")),
     "connection": ("get_item", lambda table, _: table.connection("c1=")),
     "ends_at": ("get_item", lambda table, _: table.ends_at("c1=", A)),

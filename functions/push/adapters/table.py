@@ -225,6 +225,12 @@ class Table:
         )
         return _topics(answer.get("Attributes", {}))
 
+    def connected_since(self, connection_id: str, seconds: float) -> bool:
+        """Whether a connection is known, and was connected after a time since the epoch."""
+        item = self._get(_connection_key(connection_id), "#connectedAt")
+        moment = iso_8601(datetime.fromtimestamp(seconds, UTC))
+        return bool(item) and item["connectedAt"]["S"] > moment
+
     def connection(self, connection_id: str) -> ConnectionRow | None:
         """Return what is known of a connection; None if it is not."""
         item = self._get(
