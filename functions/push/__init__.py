@@ -8,6 +8,13 @@ The conversation with a client:
     connection.py       who sent it
     subprotocol.py      what the handshake answers
 
+Where tokens are asked for (`identity` verifies them):
+
+    presented.py        the token of a handshake
+    access.py, grants.py  what a connection may hear
+    renewal.py          another token for a connection that is open
+    closing.py          kicks, ends of tokens, and how connections are closed
+
 An event on its way, from its queue to the wire:
 
     batches.py          a batch of messages, handled side by side

@@ -10,13 +10,16 @@ from management_api import Outcome, Payload, Result
 from push import json_text
 from push.errors import ServiceUnavailable
 from push.observability import count, logger
+from push.side_by_side import SideBySide, side_by_side
 from push.subscriptions import forget
-from push.topics import USER
+from push.topics import USER, Topic
 
 if TYPE_CHECKING:
     from push.adapters.table import Table
     from push.events import Kick
 
+# How long the handshake of a connection may take: `$connect` has ten seconds.
+OPENING_SECONDS = 10
 # At once: so many wait for each other's answers.
 _TOGETHER = 100
 
@@ -66,11 +69,17 @@ class ShuttingOut:
     """
 
     def __init__(
-        self, table: "Table", windows: Windows, *, clock: Callable[[], float] = time.time
+        self,
+        table: "Table",
+        windows: Windows,
+        *,
+        clock: Callable[[], float] = time.time,
+        side_by_side: SideBySide = side_by_side,
     ) -> None:
         self._table = table
         self._windows = windows
         self._clock = clock
+        self._side_by_side = side_by_side
 
     def kick(self, kick: "Kick", kept_seconds: int) -> None:
         """Close the connections of a user, and refuse older tokens, for as long as those may live.
@@ -91,7 +100,7 @@ class ShuttingOut:
         frame = farewell("Kicked", reconnect=False, reason=kick.reason)
         while more:
             ids, more = self._table.subscribers(kick.user, after, "~", _TOGETHER)
-            left += self._shut_out(ids, frame, "kicked")
+            left += self._shut_out(ids, frame, "kicked", kick.user)
             after = ids[-1] if ids else after
         _require_none(left)
 
@@ -104,11 +113,13 @@ class ShuttingOut:
         now = int(self._clock())
         frame = farewell("TokenExpired", reconnect=True)
         left: list[str] = []
-        for minute in range(now // 60 - minutes, now // 60 + 1):
+        # The newest first: whatever is behind, who ends now is not kept waiting.
+        for minute in range(now // 60, now // 60 - minutes - 1, -1):
             ids = self._table.expiring(minute)
             for start in range(0, len(ids), _TOGETHER):
                 together = ids[start : start + _TOGETHER]
-                due = [each for each in together if self._is_over(each, now)]
+                over = self._side_by_side(lambda each: self._is_over(each, now), together)
+                due = [each for each, is_over in zip(together, over, strict=True) if is_over]
                 left += self._shut_out(due, frame, "expired")
                 # Those whose token was renewed are noted for another minute; and one that is just
                 # being written may not be there yet.
@@ -120,24 +131,33 @@ class ShuttingOut:
         row = self._table.connection(connection_id)
         return bool(row and row.identity and row.identity.expires_at <= now)
 
-    def _shut_out(self, connection_ids: Sequence[str], frame: Payload, why: str) -> list[str]:
+    def _shut_out(
+        self, connection_ids: Sequence[str], frame: Payload, why: str, *at_hand: Topic
+    ) -> list[str]:
         """Close connections, and forget them; return those that could not be closed."""
         if not connection_ids:
             return []
-        for connection_id in connection_ids:
-            row = self._table.connection(connection_id)
-            entities = [topic for topic in row.topics if topic.kind != USER] if row else []
-            self._table.delete_subscriptions(connection_id, entities)
+        self._side_by_side(self._end_subscriptions, connection_ids)
         closed = [
             outcome.request.connection_id
             for outcome in close(self._windows, connection_ids, frame)
-            if outcome.result in (Result.OK, Result.GONE)
+            if outcome.result is Result.OK
+            or (outcome.result is Result.GONE and not self._may_be_opening(outcome))
         ]
-        for connection_id in closed:
-            forget(self._table, connection_id)
+        self._side_by_side(lambda each: forget(self._table, each, *at_hand), closed)
         count("ClientsShutOut", len(closed))
         logger.info("connections shut out", reason=why, closed=len(closed))
         return [each for each in connection_ids if each not in closed]
+
+    def _end_subscriptions(self, connection_id: str) -> None:
+        row = self._table.connection(connection_id)
+        entities = [topic for topic in row.topics if topic.kind != USER] if row else []
+        self._table.delete_subscriptions(connection_id, entities)
+
+    def _may_be_opening(self, outcome: Outcome) -> bool:
+        """Whether API Gateway may say "gone" of a connection since it is not open yet."""
+        since = self._clock() - OPENING_SECONDS
+        return self._table.connected_since(outcome.request.connection_id, since)
 
 
 def _require_none(left: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def authorizer_context(identity: Identity) -> dict[str, str]:
     return {
         "userId": identity.user_id,
         "tenant": identity.tenant,
-        "grants": json.dumps(identity.grants),
+        "grants": json.dumps(identity.grants, ensure_ascii=False, separators=(",", ":")),
         "issuedAt": str(identity.issued_at),
         "expiresAt": str(identity.expires_at),
     }
@@ -89,7 +89,7 @@ def _identity(context: dict[str, str] | None) -> Identity | None:
         return None
     return Identity(
         user_id=context["userId"],
-        tenant=context["tenant"],
+        tenant=context.get("tenant", ""),
         grants=tuple(json.loads(context["grants"])),
         issued_at=int(context["issuedAt"]),
         expires_at=int(context["expiresAt"]),

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from management_api import Outcome, Payload, Result
 from push.adapters.table import LAST, Table
-from push.closing import ShuttingOut, Window, Windows, close, farewell
+from push.closing import OPENING_SECONDS, ShuttingOut, Window, Windows, close, farewell
 from push.errors import EventRejected, ServiceUnavailable
 from push.events import Event, Kick
 from push.jobs import Job, Jobs, Letter
@@ -38,8 +38,6 @@ POSTS_PER_NOTE = 200
 SECONDS_PER_NOTE = 1.0
 # When stragglers are tried again, in seconds after they were handed on: about five minutes in all.
 STRAGGLER_DELAYS = (1, 2, 4, 8, 16, 32, 64, 64, 64, 64)
-# How long the handshake of a connection may take: `$connect` has ten seconds.
-_OPENING_SECONDS = 10
 # When what there was no time for goes on.
 _REST_DELAY_SECONDS = 1
 
@@ -131,7 +129,13 @@ class Delivery:
         """Close every connection of a user, once: a copy of the event finds it done."""
         job = self._jobs.claim(f"{kick.id}#kick", NOWHERE)
         with job.held():
-            ShuttingOut(self.table, self.window, clock=self.wall_clock).kick(kick, kept_seconds)
+            out = ShuttingOut(
+                self.table,
+                self.window,
+                clock=self.wall_clock,
+                side_by_side=self._side_by_side,
+            )
+            out.kick(kick, kept_seconds)
             job.write(done=True)
 
     def carry(self, letter: Letter) -> None:
@@ -151,7 +155,7 @@ class Delivery:
 
         def attempt(connection_id: str) -> bool:
             try:
-                since = self.wall_clock() - _OPENING_SECONDS
+                since = self.wall_clock() - OPENING_SECONDS
                 if topic.kind == USER and self.table.connected_since(connection_id, since):
                     return False
                 forget(self.table, connection_id, topic)

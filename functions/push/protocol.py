@@ -133,8 +133,10 @@ class Request:
         if not isinstance(parts, list) or not 1 <= len(parts) <= MAX_ENTITIES:
             raise InvalidEntities(f"{name} must be a list of 1 to {MAX_ENTITIES}.")
         ids = [part.get(key) if isinstance(part, dict) else part for part in parts]
-        texts = [id_ for id_ in ids if isinstance(id_, str)]
-        if len(set(texts)) < len(texts):
+        names = [id_ for id_ in ids if isinstance(id_, str)]
+        # However often, the user is one.
+        names += [USER for part in parts if isinstance(part, dict) and "user" in part]
+        if len(set(names)) < len(names):
             raise InvalidEntities(f"{name} must not name an entity twice.")
         return parts
 

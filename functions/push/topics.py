@@ -128,6 +128,10 @@ class Room:
     events: int = 100
     one_at_least: bool = False
 
+    @property
+    def is_left(self) -> bool:
+        return self.events > 0 and (self.bytes > 0 or self.one_at_least)
+
     def take(self, frame: str) -> bool:
         """Take the room of a frame, if there is as much."""
         size = len(frame.encode())
@@ -227,7 +231,7 @@ class Log:
         if since == now:
             return Recovery(now, recovered=True)
         events: list[LoggedEvent] = []
-        if room.events:
+        if room.is_left:
             page = self._table.logged(topic, since, min(now.seq, since.seq + room.events))
             if not page:
                 return Recovery(now, recovered=False)

@@ -184,10 +184,34 @@ def test_who_is_gone_already_is_forgotten(stack: Stack) -> None:
     stack.admit("gone=", "c=")
     stack.exchange.tell("gone=", Result.GONE)
     stack.exchange.tell_closing("gone=", Result.GONE)
+    stack.clock.now += 60
 
     stack.kick()
 
     assert stack.known() == []
+
+
+def test_who_is_still_connecting_is_not_taken_for_gone(stack: Stack) -> None:
+    """API Gateway says so until the handshake is done."""
+    stack.admit("a=", "new=")
+    stack.exchange.tell("new=", Result.GONE)
+    stack.exchange.tell_closing("new=", Result.GONE)
+
+    with pytest.raises(ServiceUnavailable):
+        stack.kick()
+    assert stack.known() == ["new="]
+
+    stack.kick()
+    assert stack.known() == []
+
+
+def test_a_row_of_the_user_that_no_set_names_is_deleted(stack: Stack) -> None:
+    stack.admit("a=")
+    stack.table.delete_connection("a=")
+
+    stack.kick()
+
+    assert stack.table.subscribers(Topic.user("alice"), "", "~") == ([], False)
 
 
 @pytest.mark.parametrize("result", [Result.FAILED, Result.THROTTLED, Result.REFUSED])

@@ -392,7 +392,12 @@ def test_a_ping_is_one_read(stack: Stack, has_user: bool) -> None:
 
 def test_to_leave_out_who_has_ended_costs_nothing(stack: Stack) -> None:
     """That is read with the subscribers."""
-    event = stack.event(stack.watched(20))
+    topic = stack.watched(0)
+    for _ in range(20):
+        connection = stack.guest()
+        refused = stack.table.add_subscriptions(connection, {topic}, (), 99, ALICE)
+        assert refused is None
     stack.with_tokens = True
+    event = stack.event(topic)
 
     assert stack.cost(lambda: stack.notify(event)) == Cost(6, 4, 2)

@@ -359,6 +359,23 @@ REQUESTS: list[tuple[str, dict[str, object]]] = [
 ]
 
 
+@pytest.mark.usefixtures("tokens")
+def test_without_an_authorizer_nobody_comes_in(arrive: Arrive, rows: Rows) -> None:
+    """While a stack is changed, or should somebody take it away."""
+    assert arrive(None) == 403
+    assert arrive(alice(seconds=0)) == 403
+    assert rows() == []
+
+
+@pytest.mark.usefixtures("tokens")
+def test_my_user_is_one_however_often_it_is_named(arrive: Arrive, send: Send) -> None:
+    arrive(alice())
+
+    reply = send("subscribe", {"entities": [{"user": True, "since": "last"}, {"user": True}]})
+
+    assert reply["code"] == "InvalidEntities"
+
+
 def ended(identity: Identity, seconds: int) -> None:
     """Let a connection's token have ended, as if time had passed."""
     old = replace(identity, expires_at=int(time.time()) + seconds)
@@ -390,14 +407,22 @@ def test_who_came_before_tokens_were_asked_for_needs_one(
     assert send(route, body)["code"] == "TokenExpired"
 
 
-@pytest.mark.usefixtures("tenant")
+@pytest.mark.parametrize("claim", ["", "tenant"])
 @pytest.mark.parametrize("identity", [None, alice()], ids=["none", "ended"])
 def test_who_may_hear_nothing_more_may_go_in_order(
-    arrive: Arrive, send: Send, identity: Identity | None
+    arrive: Arrive,
+    send: Send,
+    asked_for: Callable[[str], None],
+    identity: Identity | None,
+    claim: str,
 ) -> None:
-    arrive(identity)
     if identity:
+        asked_for(claim)
+        arrive(identity)
         ended(identity, -1)
+    else:
+        arrive(None)
+        asked_for(claim)
 
     assert send("unsubscribe", {"entityId": "a"})["type"] == "Unsubscribed"
     assert send("subscriptions")["entityIds"] == []

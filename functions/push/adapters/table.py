@@ -346,10 +346,10 @@ class Table:
     def ends_at(self, connection_id: str, topic: Topic) -> int:
         """Return when a subscription ends with its token, in seconds since the epoch.
 
-        0 if it has ended already: there is no row.
+        0 if it has ended already, and there is no row, or if it never had one.
         """
-        item = self._get(_row_key(topic, connection_id), "#sk, #until, #ttl")
-        return int(item.get("until", item["ttl"])["N"]) if item else 0
+        item = self._get(_row_key(topic, connection_id), "#sk, #until")
+        return int(item["until"]["N"]) if "until" in item else 0
 
     def subscribers(
         self,
@@ -362,8 +362,8 @@ class Table:
         """Return a page of the subscribers in (after, upto], and whether there may be more.
 
         In the order of their ids. Only the key is projected: whole items cost the reader five times
-        the processor time. `ends` is filled in, if it is given: when those subscriptions end that
-        end with a token.
+        the processor time. `ends` is filled in, if it is given: when subscriptions end with their
+        tokens.
         """
         start: Any = {"ExclusiveStartKey": _row_key(topic, after)} if after else {}
         most: Any = {"Limit": limit} if limit else {}
@@ -378,8 +378,8 @@ class Table:
         ids = [item["sk"]["S"].partition("#")[2] for item in answer["Items"]]
         if ends is not None:
             for connection_id, item in zip(ids, answer["Items"], strict=True):
-                if "until" in item:
-                    ends[connection_id] = int(item["until"]["N"])
+                # Without: it came before tokens were asked for.
+                ends[connection_id] = int(item["until"]["N"]) if "until" in item else 0
         return ids, "LastEvaluatedKey" in answer
 
     # The log of a topic.
