@@ -154,10 +154,11 @@ def shutting_out() -> "tuple[Exchange, ShuttingOut]":
 @cache
 def renewal() -> "Renewal | None":
     """Return what takes new tokens; None where they are not asked for."""
-    from push.renewal import Renewal  # noqa: PLC0415
-
     if (rules := access()) is None:
         return None
+    # Only now: it needs the posting engine.
+    from push.renewal import Renewal  # noqa: PLC0415
+
     return Renewal(table(), verifier(), rules, _exchange())
 
 
