@@ -24,4 +24,4 @@ def lambda_handler(connection: Connection, request: Request) -> Reply:
     except KeysUnavailable as exc:
         raise ServiceUnavailable("The issuer's keys cannot be had now.") from exc
     tokens.renew(connection, identity)
-    return Reply("Authenticated", expiresAt=identity.expires_at)
+    return Reply.of({"type": "Authenticated", "expiresAt": identity.expires_at})

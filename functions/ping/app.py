@@ -17,4 +17,4 @@ subscriptions = wiring.at_initialization(wiring.subscriptions)
 @message_route
 def lambda_handler(connection: Connection, request: Request) -> Reply:
     subscriptions().require(connection.connection_id)
-    return Reply("Pong", time=iso_8601(datetime.now(UTC)))
+    return Reply.of({"type": "Pong", "time": iso_8601(datetime.now(UTC))})

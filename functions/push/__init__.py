@@ -5,6 +5,7 @@ The conversation with a client:
     routes.py           what every route does around its handler
     protocol.py         a frame as a request, and the replies
     subscriptions.py    subscribe, recover, unsubscribe, forget
+    messages.py         every frame and event, as models: the contract is made of them
     connection.py       who sent it
     subprotocol.py      what the handshake answers
 

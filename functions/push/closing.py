@@ -17,6 +17,7 @@ from push.topics import USER, Topic
 if TYPE_CHECKING:
     from push.adapters.table import Table
     from push.events import Kick
+    from push.messages import Disconnect, DisconnectCode
 
 # How long the handshake of a connection may take: `$connect` has ten seconds.
 OPENING_SECONDS = 10
@@ -40,12 +41,12 @@ class Window(Protocol):
 Windows = Callable[[], AbstractContextManager[Window]]
 
 
-def farewell(code: str, *, reconnect: bool, reason: str | None = None) -> Payload:
+def farewell(code: "DisconnectCode", *, reconnect: bool, reason: str | None = None) -> Payload:
     """Return what a client is told before it is closed."""
-    members = {"type": "Disconnect", "code": code, "reconnect": reconnect}
-    return Payload(
-        json_text.encode(members if reason is None else members | {"reason": reason}).encode()
-    )
+    frame: Disconnect = {"type": "Disconnect", "code": code, "reconnect": reconnect}
+    if reason is not None:
+        frame["reason"] = reason
+    return Payload(json_text.encode(frame).encode())
 
 
 def close(windows: Windows, connection_ids: Sequence[str], frame: Payload) -> list[Outcome]:

@@ -22,10 +22,11 @@
         ├── Superseded           somebody else took it over
         └── Busy                 somebody else is at it, for a while
 
-`code` is part of the wire protocol: clients compare it, so a published code never changes.
+`code` is part of the wire protocol: clients compare it, so a published code never changes. The
+first line of the docstring says in the contract when it comes.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class PushError(Exception):
@@ -39,58 +40,83 @@ class RequestRejected(PushError):
 
 
 class InvalidJson(RequestRejected):
+    """The frame is not JSON."""
+
     code = "InvalidJson"
 
 
 class InvalidFrame(RequestRejected):
+    """The frame is not a JSON object, or too deeply nested to be routed."""
+
     code = "InvalidFrame"
 
 
 class InvalidRequestId(RequestRejected):
+    """`requestId` cannot be echoed."""
+
     code = "InvalidRequestId"
 
 
 class InvalidEntityId(RequestRejected):
+    """`entityId` is missing, not a string, or out of bounds."""
+
     code = "InvalidEntityId"
 
 
 class InvalidEntities(RequestRejected):
+    """`entities` or `entityIds` is no list of 1 to 99 different ones."""
+
     code = "InvalidEntities"
 
 
 class InvalidSince(RequestRejected):
+    """`since` is no cursor, or is missing where it is needed."""
+
     code = "InvalidSince"
 
 
 class NotSubscribed(RequestRejected):
+    """Only who is subscribed may ask for the history."""
+
     code = "NotSubscribed"
 
 
 class UnknownAction(RequestRejected):
+    """There is no such action, or none is named."""
+
     code = "UnknownAction"
 
 
 class TooManySubscriptions(RequestRejected):
+    """The connection would hold more subscriptions than it may."""
+
     code = "TooManySubscriptions"
 
 
 class Forbidden(RequestRejected):
-    code = "Forbidden"
+    """The token does not allow it, or there is none."""
+
+    code: ClassVar[Literal["Forbidden"]] = "Forbidden"
 
 
 class TokenExpired(RequestRejected):
+    """The token that the connection came with is past its time."""
+
     code = "TokenExpired"
 
 
 class ConnectionGone(RequestRejected):
+    """The service does not know the connection (any more): open another."""
+
     code = "ConnectionGone"
 
 
 class ServiceUnavailable(RequestRejected):
-    """A service the request depends on failed or timed out after the client's own retries.
+    """A service did not answer; the same request may succeed later.
 
-    Whether the request was carried out is not known. Routes answer it; the functions that read a
-    queue let the message come back.
+    One that the request depends on failed or timed out after the client's own retries. Whether the
+    request was carried out is not known. Routes answer it; the functions that read a queue let the
+    message come back.
     """
 
     code = "ServiceUnavailable"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from identity.claims import MAX_TENANT_LENGTH
 from push import json_text
@@ -10,12 +10,15 @@ from push.errors import EventRejected
 from push.topics import LONGEST_CURSOR, Cursor, Topic
 
 # Detail types.
-ENTITY_UPDATED, SEND_USER_PUSH = "Entity Updated", "Send User Push Notification"
-DISCONNECT_USER = "Disconnect User"
+ENTITY_UPDATED: Final = "Entity Updated"
+SEND_USER_PUSH: Final = "Send User Push Notification"
+DISCONNECT_USER: Final = "Disconnect User"
 
 # API Gateway takes 128 KB. So that a reply which brings a frame fits as well, a frame has less.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
 MAX_FRAME_BYTES = 120 * 1024
+# No time is as late, in seconds since the epoch: that of the year 5138.
+MAX_MOMENT = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,9 @@ def _moment(detail: dict[str, Any], name: str) -> float | None:
             value = _zoned(datetime.fromisoformat(value)).timestamp()
     except (ValueError, OverflowError) as exc:
         raise EventRejected("InvalidTime", f"{name} is no time.") from exc
-    is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11
+    is_time = (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_MOMENT
+    )
     if value is not None and not is_time:
         raise EventRejected("InvalidTime", f"{name} is no time.")
     return value

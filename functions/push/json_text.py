@@ -11,8 +11,10 @@ import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed leaves it out
 from typing import Any, NoReturn
 
-# Control characters, which no visible id holds, and lone surrogates, which UTF-8 cannot encode.
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+# As a class of a regular expression. No visible id holds them.
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f"
+# Nor lone surrogates, which UTF-8 cannot encode.
+_UNUSABLE = re.compile(rf"[{CONTROL_CHARACTERS}\ud800-\udfff]")
 _SPACE = re.compile(r"[ \t\n\r]*")
 MAX_ID_LENGTH = 256
 # The digits of the largest double. With fewer, no integer is out of range.

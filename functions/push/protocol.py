@@ -1,12 +1,13 @@
 """The wire protocol: requests of clients, and the replies to them.
 
 Text frames of JSON. A client's frame names its `action` and may carry a `requestId`, which the
-reply echoes. Every reply and every push is an object with a `type`.
+reply echoes. Every reply and every push is an object with a `type`. What they look like is in
+`messages`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from push import json_text
 from push.errors import (
@@ -20,6 +21,9 @@ from push.errors import (
     RequestRejected,
 )
 from push.topics import ENTITY, LAST, USER, Cursor, Recovery, Since, Topic
+
+if TYPE_CHECKING:
+    from push.messages import PlainReply
 
 # API Gateway closes a connection that sends more, and refuses a post of more, with 413.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
@@ -191,27 +195,27 @@ def _request_id(value: object) -> str | int | None:
 class Reply:
     """A reply, as members that are JSON texts: logged frames are passed on as they are."""
 
-    def __init__(self, type_: str, **members: object) -> None:
-        self._members = _texts({"type": type_, **members})
+    def __init__(self, members: dict[str, str]) -> None:
+        self._members = members
 
     @classmethod
-    def about(cls, type_: str, answer: "Answer") -> Self:
+    def of(cls, message: "PlainReply") -> Self:
+        return cls(_texts(message))
+
+    @classmethod
+    def about(cls, type_: Literal["Subscribed", "History"], answer: "Answer") -> Self:
         """Return the reply to a request about one topic."""
-        reply = cls(type_)
-        reply._members |= answer.members()
-        return reply
+        return cls(_texts({"type": type_}) | answer.members())
 
     @classmethod
-    def about_several(cls, type_: str, answers: "Sequence[Answer | Refused]") -> Self:
-        """Return the reply to a request about several topics, in its order."""
-        reply = cls(type_)
+    def about_several(cls, answers: "Sequence[Answer | Refused]") -> Self:
+        """Return the reply to a request to subscribe to several topics, in its order."""
         objects = (json_text.encode_object(answer.members()) for answer in answers)
-        reply._members["entities"] = f"[{','.join(objects)}]"
-        return reply
+        return cls(_texts({"type": "Subscribed"}) | {"entities": f"[{','.join(objects)}]"})
 
     @classmethod
     def error(cls, rejection: RequestRejected) -> Self:
-        return cls("Error", code=rejection.code, message=str(rejection))
+        return cls.of({"type": "Error", "code": rejection.code, "message": str(rejection)})
 
     def encode(self, request_id: str | int | None = None) -> str:
         """Return the frame, with the `requestId` of its request."""

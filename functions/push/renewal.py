@@ -17,6 +17,7 @@ from push.topics import USER, Topic
 if TYPE_CHECKING:
     from identity.tokens import Verifier
     from push.adapters.table import Table
+    from push.messages import SubscriptionEnded
 
 
 class Renewal:
@@ -101,7 +102,11 @@ class Renewal:
         """Say that subscriptions have ended; whether that arrives is not waited for again."""
         with self._exchange.window() as window:
             for topic in topics:
-                frame = {"type": "Unsubscribed", "entityId": topic.id, "code": Forbidden.code}
+                frame: SubscriptionEnded = {
+                    "type": "Unsubscribed",
+                    "entityId": topic.id,
+                    "code": Forbidden.code,
+                }
                 window.post(connection_id, Payload(json_text.encode(frame).encode()))
             for _ in topics:
                 window.answer()

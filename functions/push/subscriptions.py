@@ -240,5 +240,5 @@ def room_for_several(parts: Sequence[Wanted | Refused], request_id: str | int | 
     longest = Recovery(LONGEST_CURSOR, recovered=False, more=True)
     answers = [part if isinstance(part, Refused) else Answer(part, longest) for part in parts]
     # A comma between events, and some to spare.
-    around = len(Reply.about_several("Subscribed", answers).encode(request_id).encode()) + 512
+    around = len(Reply.about_several(answers).encode(request_id).encode()) + 512
     return Room(min(MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES - around))

@@ -22,6 +22,8 @@ _TENANT = "TENANT"
 # A head outlives every connection and all that is kept of its log by this much again, so that an
 # event which finds none is older than every `Subscribed`.
 HEAD_SECONDS = 30 * 24 * 3600
+# Of an answer.
+MAX_EVENTS = 100
 
 
 class Topic(NamedTuple):
@@ -72,7 +74,7 @@ class Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a cursor; raise `ValueError` if it is none."""
-        if not (match := _CURSOR.fullmatch(text)):
+        if not (match := CURSOR.fullmatch(text)):
             raise ValueError("not a cursor")
         return cls(match[1], int(match[2]))
 
@@ -81,7 +83,7 @@ class Cursor(NamedTuple):
 NOWHERE = Cursor("0" * 12, 0)
 # To know the size of a frame before it has its cursor.
 LONGEST_CURSOR = Cursor("f" * 12, 10**15 - 1)
-_CURSOR = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,14})")
+CURSOR = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,14})")
 
 
 def new_epoch() -> str:
@@ -125,7 +127,7 @@ class Room:
     """
 
     bytes: int
-    events: int = 100
+    events: int = MAX_EVENTS
     one_at_least: bool = False
 
     @property

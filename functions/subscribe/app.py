@@ -20,7 +20,7 @@ def lambda_handler(connection: Connection, request: Request) -> Reply:
         answers = subscriptions().subscribe(connection, [request.wanted], room_for_one())
     count("SubscriptionsAdded", sum(isinstance(answer, Answer) for answer in answers))
     if request.is_about_several:
-        return Reply.about_several("Subscribed", answers)
+        return Reply.about_several(answers)
     if isinstance(answers[0], Refused):
         raise answers[0].rejection
     return Reply.about("Subscribed", answers[0])

@@ -10,4 +10,5 @@ subscriptions = wiring.at_initialization(wiring.subscriptions)
 
 @message_route
 def lambda_handler(connection: Connection, request: Request) -> Reply:
-    return Reply("Subscriptions", entityIds=subscriptions().entity_ids(connection.connection_id))
+    entity_ids = subscriptions().entity_ids(connection.connection_id)
+    return Reply.of({"type": "Subscriptions", "entityIds": entity_ids})

@@ -15,5 +15,5 @@ def lambda_handler(connection: Connection, request: Request) -> Reply:
     subscriptions().unsubscribe(connection.connection_id, topics)
     count("SubscriptionsRemoved", len(topics))
     if request.is_about_several:
-        return Reply("Unsubscribed", entityIds=[topic.id for topic in topics])
-    return Reply("Unsubscribed", entityId=topics[0].id)
+        return Reply.of({"type": "Unsubscribed", "entityIds": [topic.id for topic in topics]})
+    return Reply.of({"type": "Unsubscribed", "entityId": topics[0].id})

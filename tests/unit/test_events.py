@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -216,7 +216,7 @@ def test_what_is_escaped_in_the_event_counts_as_it_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("type_", ["Subscribed", "History"])
-def test_the_largest_frame_fits_into_a_reply(type_: str) -> None:
+def test_the_largest_frame_fits_into_a_reply(type_: Literal["Subscribed", "History"]) -> None:
     """With the longest id and the longest `requestId` beside it, escapes and all."""
     logged = LoggedEvent(LONGEST_CURSOR, largest().frame(LONGEST_CURSOR))
     wanted = Wanted(Topic.entity("\U0001f600" * 256), CURSOR)
