@@ -30,7 +30,7 @@ class Tools:
     """The programs of the local run."""
 
     sam: Path = ROOT / ".local/sam/bin/sam"
-    ministack: Path = ROOT / ".local/emulator/bin/ministack"
+    emulator_python: Path = ROOT / ".local/emulator/bin/python"
 
 
 @contextmanager
@@ -54,7 +54,8 @@ def emulator(aws: LocalAws, tools: Tools, folder: Path, **settings: str) -> Iter
         }
         with running(
             "emulator",
-            [tools.ministack],
+            # Without the script's folder on the path, where `token` is not Python's own.
+            [tools.emulator_python, "-P", ROOT / "local/emulator.py"],
             environment,
             log=folder / "emulator.log",
             ready=lambda: _answers(f"{aws.endpoint_url}/_ministack/health"),

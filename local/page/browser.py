@@ -18,11 +18,13 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def browser(executable: str) -> Iterator[Browser]:
-    """Run a browser while the block lasts."""
+def browser(executable: str, *switches: str) -> Iterator[Browser]:
+    """Run a browser, with further switches of its own, while the block lasts."""
     with sync_playwright() as driver:
         # Its sandbox needs rights that a container's user lacks; it sees only this project's page.
-        running = driver.chromium.launch(executable_path=executable, chromium_sandbox=False)
+        running = driver.chromium.launch(
+            executable_path=executable, chromium_sandbox=False, args=switches
+        )
         try:
             yield running
         finally:

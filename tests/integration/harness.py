@@ -419,6 +419,11 @@ class Application:
         answer = client.get_secret_value(SecretId=self._resource(logical_id))
         return str(answer["SecretString"])
 
+    def functions(self) -> dict[str, str]:
+        """Return the role of each function that there is, by the function's name."""
+        pages = self._aws.client("lambda").get_paginator("list_functions").paginate()
+        return {row["FunctionName"]: row["Role"] for page in pages for row in page["Functions"]}
+
     def workers(self, function: str) -> list[int]:
         """Return the processes in which this stack's emulator runs a function."""
         found = subprocess.run(
