@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 # By default SAM looks beside the template that it is given.
 CONFIGURATION = ("--config-file", ROOT / "samconfig.toml", "--config-env", "local")
 STACK_NAME = "websocket-notifications"
+# Of one function at once. The emulator starts a process of 50 MB for each, and a small machine is
+# busy with that for longer than they save.
+CONCURRENT_CALLS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def gateway(aws: LocalAws, port: int, api_id: str, folder: Path, *options: str) 
         [
             *(sys.executable, "-m", "local.gateway", "--host", HOST, "--port", str(port)),
             *("--endpoint-url", aws.endpoint_url, "--region", REGION, "--api-id", api_id),
+            *("--concurrent-calls", str(CONCURRENT_CALLS)),
             *options,
         ],
         aws.environment() | {"PYTHONPATH": str(ROOT)},

@@ -36,9 +36,6 @@ QUEUES = ("NotificationQueueUrl", "DeliveryQueueUrl")
 # What a busy machine may take for what takes milliseconds on an idle one.
 DEADLINE_SECONDS = 30.0
 _POLL_SECONDS = 0.02
-# Of one function. The emulator starts a process for each, and a small machine is busy with that for
-# longer than they save.
-_CONCURRENT_CALLS = 4
 _CURSOR = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]*)")
 
 
@@ -206,10 +203,7 @@ class Application:
         self.stop_gateway()
         api_id = self.outputs["WebSocketApiId"]
         self._gateway.enter_context(
-            stack.gateway(
-                *(self._aws, self._ws_port, api_id, self._folder),
-                *("--concurrent-calls", str(_CONCURRENT_CALLS), *options),
-            )
+            stack.gateway(self._aws, self._ws_port, api_id, self._folder, *options)
         )
 
     def stop_gateway(self) -> None:
@@ -418,6 +412,10 @@ class Application:
         client = self._aws.client("secretsmanager")
         answer = client.get_secret_value(SecretId=self._resource(logical_id))
         return str(answer["SecretString"])
+
+    def gateway_log(self) -> str:
+        """Return what the gateway has logged since it was started."""
+        return (self._folder / "gateway.log").read_text()
 
     def functions(self) -> dict[str, str]:
         """Return the role of each function that there is, by the function's name."""

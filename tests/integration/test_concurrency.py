@@ -1,10 +1,14 @@
 """Many frames at once, many clients at once, and clients that leave in the midst of it."""
 
+import asyncio
+import re
+import time
 from collections.abc import Iterable
 
 import pytest
 
-from integration.harness import Application, Frame, unique
+from integration.harness import Application, Frame, eventually, unique
+from local.stack import CONCURRENT_CALLS
 
 MAX_SUBSCRIPTIONS = 100
 BURST = 50
@@ -78,3 +82,31 @@ async def test_subscribes_that_race_the_end_of_their_connection_leave_no_row(
     application.start_gateway()
 
     assert application.rows(connectionId=connection_id) == []
+
+
+async def test_a_hundred_clients_that_come_and_go_at_the_same_moment_are_all_served(
+    application: Application,
+) -> None:
+    """In about three seconds on two idle processors; the bound is for busy ones."""
+    entity_ids = [unique("crowd") for _ in range(5)]
+    before = len(application.gateway_log())
+    async with application.clients(100) as clients:
+        started = time.monotonic()
+        replies = await asyncio.gather(
+            *(client.requests(subscribes(entity_ids)) for client in clients)
+        )
+        seconds = time.monotonic() - started
+
+        kinds = [reply["type"] for each in replies for reply in each]
+        assert kinds == ["Subscribed"] * 500
+        assert seconds < 15
+        assert 1 <= len(application.workers("Subscribe")) <= CONCURRENT_CALLS
+
+    def leaves() -> list[str]:
+        lines = application.gateway_log()[before:].splitlines()
+        return [line for line in lines if "route $disconnect " in line]
+
+    await eventually(lambda: len(leaves()) == 100, "every $disconnect is answered")
+    assert [line for line in leaves() if not re.search(": 200$", line)] == []
+    assert len(application.workers("Disconnect")) <= CONCURRENT_CALLS
+    assert [row for entity_id in entity_ids for row in application.subscribers(entity_id)] == []
