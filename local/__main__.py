@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import shutil
 import signal
 import socket
 import sys
@@ -12,15 +13,17 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from local import issuer, stack
 from local.aws import HOST, LocalAws
 from local.errors import LocalRunError
 from local.issuer import Claims, Issuer, signing_key
 from local.page import lines
-from local.processes import require_free_port
+from local.processes import require_free_port, require_running
 
 FOLDER = stack.ROOT / ".local"
+_LOOK_SECONDS = 0.25
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,6 +76,8 @@ def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None) -> None:
     with _only_run(FOLDER):
         # Of a run that could not clean up.
         outputs_file.unlink(missing_ok=True)
+        for leftover in FOLDER.glob(f"{stack.EMULATOR_FILES}*"):
+            shutil.rmtree(leftover)
         for variable, port in ports.by_variable().items():
             require_free_port(port, variable)
         key = signing_key() if accepted == Issuer.own(ports.page) else None
@@ -102,9 +107,20 @@ def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None) -> None:
                     seconds = time.monotonic() - started
                     token = key.mint(Issuer.own(ports.page), Claims()) if key else None
                     print(_next_steps(outputs, seconds, _access(outputs, token)), flush=True)
-                    signal.pause()
+                    attend()
                 finally:
                     outputs_file.unlink()
+
+
+def attend() -> NoReturn:
+    """Watch over what runs until a signal ends it.
+
+    Raises:
+        LocalRunError: something ended by itself.
+    """
+    while True:
+        require_running()
+        time.sleep(_LOOK_SECONDS)
 
 
 def _free_port(ports: Ports) -> int:

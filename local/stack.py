@@ -23,6 +23,8 @@ ROOT = Path(__file__).parent.parent
 # By default SAM looks beside the template that it is given.
 CONFIGURATION = ("--config-file", ROOT / "samconfig.toml", "--config-env", "local")
 STACK_NAME = "websocket-notifications"
+# What the name of a folder with the emulator's files begins with.
+EMULATOR_FILES = "emulator-files-"
 # Of one function at once. The emulator starts a process of 50 MB for each, and a small machine is
 # busy with that for longer than they save.
 CONCURRENT_CALLS = 4
@@ -43,7 +45,7 @@ def emulator(aws: LocalAws, tools: Tools, folder: Path, **settings: str) -> Iter
     Args:
         settings: further environment variables of the emulator.
     """
-    with TemporaryDirectory(dir=folder, prefix="emulator-files-") as scratch:
+    with TemporaryDirectory(dir=folder, prefix=EMULATOR_FILES) as scratch:
         environment = aws.environment() | {
             "BIND_HOST": HOST,
             "GATEWAY_PORT": str(aws.port),

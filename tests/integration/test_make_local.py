@@ -77,6 +77,15 @@ class Run:
         await eventually(lambda: self.process.poll() is not None, "make local ends", STOP_SECONDS)
         return self.process.returncode
 
+    def child(self, command: str) -> int:
+        """Return the process below this run whose command line holds a text."""
+        (found,) = [
+            pid
+            for pid in descendants(self.process.pid)
+            if command in ps("-ww", "-o", "args=", "-p", str(pid)) and is_running(pid)
+        ]
+        return found
+
     async def ends_whole(self, send: Callable[[int, int], None], number: int) -> None:
         """Send a signal, and see all that was started go."""
         family = descendants(self.process.pid)
@@ -315,6 +324,42 @@ async def test_a_terminate_signal_to_make_stops_everything_it_started(
 
     await run.ends_whole(os.kill, signal.SIGTERM)
 
+    assert all(map(is_free, ports.values()))
+
+
+async def test_a_gateway_that_dies_is_told_with_the_end_of_its_log_and_all_else_is_stopped(
+    start: Starter, ports: dict[str, int]
+) -> None:
+    run = start(**ports)
+    await run.prints(LAST_LINE)
+    family = descendants(run.process.pid)
+
+    os.kill(run.child("-m local.gateway"), signal.SIGKILL)
+
+    assert await run.ends() != 0
+    log = stack.ROOT / ".local/gateway.log"
+    assert "The gateway has ended (signal 9)" in run.printed
+    assert f"The end of {log}:\n{log.read_text()}" in run.printed
+    assert [pid for pid in family if is_running(pid)] == []
+    assert all(map(is_free, ports.values()))
+    assert not OUTPUTS.exists()
+    assert "Traceback" not in run.printed
+
+
+async def test_nothing_outlives_a_launcher_that_is_killed(
+    start: Starter, ports: dict[str, int]
+) -> None:
+    run = start(**ports)
+    await run.prints(LAST_LINE)
+    async with connect(run.outputs()["WebsocketUri"]) as socket:
+        # So that there is a worker as well.
+        assert (await Client(socket).request("ping"))["type"] == "Pong"
+    family = descendants(run.process.pid)
+    assert len(family) > 6
+
+    os.kill(run.child("-m local --aws-port"), signal.SIGKILL)
+
+    await eventually(lambda: not any(map(is_running, family)), "all have ended", 10)
     assert all(map(is_free, ports.values()))
 
 
