@@ -21,7 +21,7 @@ from push.adapters.queues import DeadLetters, Letters, Receipts
 from push.adapters.table import Table
 from push.delivery import Delivery, Unresponsive
 from push.errors import Busy, EventRejected, ServiceUnavailable, Unclaimed
-from push.observability import LambdaHandler, count, instrumented, logger
+from push.observability import LambdaHandler, count, instrumented, logged_with, logger
 from push.topics import Log, Topic
 
 # Records of a batch, each in a thread of its own; the event sources have the same number.
@@ -31,6 +31,30 @@ RECORDS_PER_BATCH = 10
 MAX_RETRY_SECONDS = 180
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a handler is told of a record.
+
+    Attributes:
+        body: its text.
+        sent_at_ms: when the queue took it, in milliseconds since the epoch.
+        receives: how often it was received, this time included.
+    """
+
+    body: str
+    sent_at_ms: int
+    receives: int
+
+    @classmethod
+    def of(cls, record: Record) -> "Message":
+        attributes = record["attributes"]
+        return cls(
+            record["body"],
+            int(attributes["SentTimestamp"]),
+            int(attributes["ApproximateReceiveCount"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +128,17 @@ class Batch:
         failed: list[str] = []
 
         def handle(record: Record) -> None:
-            try:
-                delay_seconds = self._handle(record, handler)
-            except Exception:
-                logger.exception("record failed", message_id=record["messageId"])
-                failed.append(record["messageId"])
-                tries = int(record["attributes"]["ApproximateReceiveCount"])
-                delay_seconds = min(2**tries, MAX_RETRY_SECONDS)
-            if delay_seconds is not None:
-                back.append(record["messageId"])
-                self._come_back(record, delay_seconds)
+            message = Message.of(record)
+            with logged_with(message_id=record["messageId"], receives=message.receives):
+                try:
+                    delay_seconds = self._handle(message, handler)
+                except Exception:
+                    delay_seconds = min(2**message.receives, MAX_RETRY_SECONDS)
+                    logger.exception("record failed", comes_back_after_seconds=delay_seconds)
+                    failed.append(record["messageId"])
+                if delay_seconds is not None:
+                    back.append(record["messageId"])
+                    self._come_back(record, delay_seconds)
 
         self._posting.exchange.run([partial(handle, record) for record in records])
         count("RecordsReceived", len(records))
@@ -122,18 +147,22 @@ class Batch:
             raise BatchFailed(f"all {len(records)} records failed")
         return back
 
-    def _handle(self, record: Record, handler: "RecordHandler") -> int | None:
-        """Handle a record; return after how many seconds it shall come back, None if it is done."""
+    def _handle(self, message: Message, handler: "RecordHandler") -> int | None:
+        """Handle a message; return in how many seconds it shall come back, None if it is done."""
         try:
-            handler(record["body"], self)
+            handler(message, self)
         except EventRejected as rejection:
-            logger.error("message rejected", message_id=record["messageId"], code=rejection.code)
-            self._posting.dead_letters.send(record["body"], rejection)
+            # Not its words: they may hold what somebody sent.
+            logger.error("message rejected", code=rejection.code)
+            self._posting.dead_letters.send(message.body, rejection)
             count("EventsRejected")
         except Busy as busy:
             # Somebody is at it: done or free by then.
-            return min(max(1, int(busy.until - self._clock()) + 1), MAX_RETRY_SECONDS)
-        except Unclaimed:
+            seconds = min(max(1, int(busy.until - self._clock()) + 1), MAX_RETRY_SECONDS)
+            logger.info("job is another's", comes_back_after_seconds=seconds)
+            return seconds
+        except Unclaimed as unclaimed:
+            logger.info("message is a copy", why=type(unclaimed).__name__)
             count("EventsRepeated")
         return None
 
@@ -144,13 +173,13 @@ class Batch:
             logger.warning("comes back after the visibility timeout", exc_info=True)
 
 
-RecordHandler = Callable[[str, Batch], None]
+RecordHandler = Callable[[Message, Batch], None]
 
 
 def queue_function(
     posting: Callable[[], Posting],
 ) -> Callable[[RecordHandler], LambdaHandler]:
-    """Wrap a handler of a message's body, which may raise `EventRejected` to have it set aside."""
+    """Wrap a handler of a message, which may raise `EventRejected` to have it set aside."""
 
     def decorate(handler: RecordHandler) -> LambdaHandler:
         @instrumented

@@ -19,9 +19,9 @@ from management_api import Outcome, Payload, Result
 from push.adapters.table import LAST, Table
 from push.closing import OPENING_SECONDS, ShuttingOut, Window, Windows, close, farewell
 from push.errors import EventRejected, ServiceUnavailable
-from push.events import Event, Kick
+from push.events import Event, Kick, published_at_ms
 from push.jobs import Job, Jobs, Letter
-from push.observability import count, logger
+from push.observability import count, logger, measure
 from push.side_by_side import SideBySide, side_by_side
 from push.subscriptions import forget
 from push.topics import NOWHERE, USER, Cursor, Log, Topic
@@ -104,11 +104,19 @@ class Delivery:
         self._log_unwatched = log_unwatched
         self._side_by_side = side_by_side
 
-    def notify(self, event: Event, turn: AbstractContextManager[object]) -> None:
+    def notify(
+        self,
+        event: Event,
+        turn: AbstractContextManager[object],
+        queued_at_ms: int | None = None,
+    ) -> None:
         """Give an event its number, and deliver it; `turn` is held until it has its number.
 
         An event that finds no head is older than every `Subscribed`: nobody waits for it, and
         nothing is written.
+
+        Args:
+            queued_at_ms: when its queue took the event, in milliseconds since the epoch.
         """
         with turn:
             open_or_read = self._log.open if self._log_unwatched else self.table.head
@@ -123,7 +131,8 @@ class Delivery:
                     job.write(done=True)
                     return
         # Only now the subscribers are read: who subscribed before the head moved is there.
-        self._deliver(job, Letter(event.id, event.topic, logged, "whole"))
+        letter = Letter(event.id, event.topic, logged, "whole", queued_at_ms=queued_at_ms)
+        self._deliver(job, letter)
 
     def kick(self, kick: Kick, kept_seconds: int) -> None:
         """Close every connection of a user, once: a copy of the event finds it done."""
@@ -249,7 +258,8 @@ class Walk:
         self._refused: list[Outcome] = []
         self._settled = 0
         self._noted_at = delivery.clock()
-        self._delivered = self._forgotten = self._handed_on = self._set_aside_for_good = 0
+        self._arrivals: list[float] = []
+        self._throttled = self._forgotten = self._handed_on = self._set_aside_for_good = 0
 
     def run(self) -> None:
         """Walk to the end, or until time is up, or a service fails."""
@@ -257,7 +267,9 @@ class Walk:
             self._delivery.look_up(self._letter.topic, self._job.open)
             self._walk()
         finally:
-            count("NotificationsDelivered", self._delivered)
+            self._measure()
+            count("NotificationsDelivered", len(self._arrivals))
+            count("NotificationsThrottled", self._throttled)
             count("NotificationsGone", self._forgotten)
             count("NotificationsFailed", self._handed_on)
             count("NotificationsRefused", self._set_aside_for_good)
@@ -266,7 +278,7 @@ class Walk:
                 event_id=self._letter.event_id,
                 job=self._letter.name,
                 attempt=self._letter.attempt,
-                delivered=self._delivered,
+                delivered=len(self._arrivals),
                 gone=self._forgotten,
                 failed=self._handed_on,
                 refused=self._set_aside_for_good,
@@ -363,14 +375,29 @@ class Walk:
         self._settled += 1
         if outcome.result is Result.OK:
             self._open.remove(connection_id)
-            self._delivered += 1
+            self._arrivals.append(self._delivery.wall_clock())
         elif outcome.result is Result.GONE:
             self._gone.append(connection_id)
         elif outcome.result.may_pass:
             self._failed.append(connection_id)
+            self._throttled += outcome.result is Result.THROTTLED
             self._delivery.unresponsive.add(connection_id, outcome.seconds)
         else:
             self._refused.append(outcome)
+
+    def _measure(self) -> None:
+        """Measure how long each frame took that arrived.
+
+        Twice, for the event's own time has whole seconds, and may be whatever its publisher says.
+        """
+        measure("DeliveryLatency", self._since(published_at_ms(self._letter.event.frame)))
+        measure("DeliveryLatencyFromQueue", self._since(self._letter.queued_at_ms))
+
+    def _since(self, start_ms: int | None) -> list[int]:
+        """Return the milliseconds to each arrival; where clocks differ, no less than 0."""
+        if start_ms is None:
+            return []
+        return [max(0, int(at * 1000) - start_ms) for at in self._arrivals]
 
     def _seconds_to_note(self) -> float:
         return self._noted_at + SECONDS_PER_NOTE - self._delivery.clock()

@@ -1,5 +1,6 @@
 """What an EventBridge event says, and the frame that subscribers get for it."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +20,10 @@ DISCONNECT_USER: Final = "Disconnect User"
 MAX_FRAME_BYTES = 120 * 1024
 # No time is as late, in seconds since the epoch: that of the year 5138.
 MAX_MOMENT = 1e11
+
+# The last members of every frame that `Event.frame` makes.
+_TIME = re.compile(r'"time":"([^"]{1,40})","cursor":"[^"]+"}$')
+_LONGEST_END = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,19 @@ def parse(text: str, *, with_tenants: bool = False) -> Event | Kick:
     if size > MAX_FRAME_BYTES:
         raise EventRejected("FrameTooLarge", f"The frame has {size} bytes, of {MAX_FRAME_BYTES}.")
     return parsed
+
+
+def published_at_ms(frame: str) -> int | None:
+    """Return the event's `time`, in milliseconds since the epoch; None if it is not one.
+
+    That is what the publisher says, or when EventBridge took the event, in whole seconds.
+    """
+    if not (match := _TIME.search(frame, max(0, len(frame) - _LONGEST_END))):
+        return None
+    try:
+        return int(_zoned(datetime.fromisoformat(match[1])).timestamp() * 1000)
+    except ValueError:
+        return None
 
 
 def _parsed(text: str) -> Any:

@@ -41,6 +41,8 @@ class Letter:
         after, upto: the connections of the range, the first exclusive.
         ids: the stragglers, if it is for some.
         attempt: how often these were tried before.
+        queued_at_ms: when the event came to the notifier's queue, in milliseconds since the
+            epoch; None if that is not known.
     """
 
     event_id: str
@@ -51,6 +53,7 @@ class Letter:
     upto: str = LAST
     ids: tuple[str, ...] = ()
     attempt: int = 0
+    queued_at_ms: int | None = None
 
     @property
     def job(self) -> str:
@@ -76,7 +79,7 @@ class Letter:
 
     def encode(self) -> str:
         """Return the text of the message."""
-        members = {
+        members: dict[str, object] = {
             "eventId": self.event_id,
             "topic": self.topic.key,
             "cursor": str(self.event.cursor),
@@ -86,6 +89,8 @@ class Letter:
             "ids": self.ids,
             "attempt": self.attempt,
         }
+        if self.queued_at_ms is not None:
+            members["queuedAt"] = self.queued_at_ms
         texts = {name: json_text.encode(value) for name, value in members.items()}
         return json_text.encode_object(texts | {"frame": self.event.frame})
 
@@ -107,6 +112,7 @@ class Letter:
                 upto=_word(fields["upto"]),
                 ids=tuple(map(_word, fields["ids"])),
                 attempt=fields["attempt"],
+                queued_at_ms=fields.get("queuedAt"),
             )
             if not (
                 isinstance(fields["frame"], dict)
@@ -115,6 +121,7 @@ class Letter:
                 and sorted(set(letter.ids)) == fields["ids"]
                 and type(letter.attempt) is int
                 and 0 <= letter.attempt <= _MAX_ATTEMPT
+                and type(letter.queued_at_ms) in (int, type(None))
             ):
                 raise ValueError
         except (ValueError, TypeError, KeyError) as exc:

@@ -35,6 +35,7 @@ from push import delivery, jobs, topics
 from push.adapters.queues import DeadLetters, Letters, Receipts
 from push.adapters.table import Table
 from push.batches import Batch, BatchFailed, RecordHandler
+from push.batches import Message as Received
 from push.connection import Connection as KnownConnection
 from push.delivery import Delivery, Unresponsive
 from push.errors import PushError
@@ -415,7 +416,10 @@ class World:
                 "messageId": str(message.number),
                 "receiptHandle": f"{queue} {message.number}",
                 "body": message.body,
-                "attributes": {"ApproximateReceiveCount": str(message.receives)},
+                "attributes": {
+                    "ApproximateReceiveCount": str(message.receives),
+                    "SentTimestamp": "1795484801000",
+                },
             }
             for message in messages
         ]
@@ -718,9 +722,9 @@ class _Batch(Batch):
 def _no_bug(handler: RecordHandler) -> RecordHandler:
     """Let what is no fault of a service end the test, instead of the message's try."""
 
-    def handle(body: str, batch: Batch) -> None:
+    def handle(record: Received, batch: Batch) -> None:
         try:
-            handler(body, batch)
+            handler(record, batch)
         except PushError:
             raise
         except Exception as error:
@@ -730,11 +734,11 @@ def _no_bug(handler: RecordHandler) -> RecordHandler:
 
 
 @_no_bug
-def _notify(body: str, batch: Batch) -> None:
-    event = events.parsed(body)
-    batch.delivery.notify(event, batch.turn(event.topic))
+def _notify(record: Received, batch: Batch) -> None:
+    event = events.parsed(record.body)
+    batch.delivery.notify(event, batch.turn(event.topic), record.sent_at_ms)
 
 
 @_no_bug
-def _carry(body: str, batch: Batch) -> None:
-    batch.delivery.carry(Letter.parse(body))
+def _carry(record: Received, batch: Batch) -> None:
+    batch.delivery.carry(Letter.parse(record.body))

@@ -1,6 +1,7 @@
 """The notifier and the courier, called with batches of SQS records, as Lambda calls them."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -605,9 +606,12 @@ def test_what_became_of_messages_and_posts_is_counted(
 
     queues.run("events")
 
-    (blob,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    (blob,) = blobs(capsys)
+    latencies = [blob.pop("DeliveryLatency"), blob.pop("DeliveryLatencyFromQueue")]
+    assert [len(each) for each in latencies] == [2, 2]
     assert {name: sum(blob[name]) for name in blob if isinstance(blob[name], list)} == {
         "RecordsReceived": 5,
+        "EventsReceived": 4,
         "RecordsFailed": 1,
         "EventsRejected": 1,
         "EventsRepeated": 1,
@@ -617,6 +621,69 @@ def test_what_became_of_messages_and_posts_is_counted(
         "NotificationsFailed": 1,
         "NotificationsRefused": 1,
     }
+
+
+def test_every_latency_is_published_a_hundred_to_a_line(
+    queues: Queues, exchange: FakeExchange, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CloudWatch drops a line with more."""
+    for number in range(251):
+        subscribe(f"{number:03}=")
+    queues.send("events", event())
+    capsys.readouterr()
+
+    queues.settle()
+
+    printed = blobs(capsys)
+    assert [len(blob["DeliveryLatency"]) for blob in printed] == [100, 100, 51]
+    assert [len(blob["DeliveryLatencyFromQueue"]) for blob in printed] == [100, 100, 51]
+    for blob in printed:
+        (directive,) = blob["_aws"]["CloudWatchMetrics"]
+        units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
+        assert units["DeliveryLatency"] == units["DeliveryLatencyFromQueue"] == "Milliseconds"
+        # The stack is the only dimension, where it has a name: each further one is paid for.
+        (dimensions,) = directive["Dimensions"]
+        assert set(dimensions) <= {"service"}
+    assert [blob.get("NotificationsDelivered") for blob in printed] == [[251], None, None]
+
+
+def test_a_latency_is_that_from_the_queue_also_for_what_a_courier_posts(
+    queues: Queues, exchange: FakeExchange, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subscribe("a=")
+    exchange.tell("a=", Result.THROTTLED)
+    before = time.time()
+    queues.send("events", event())
+    queues.run("events")
+    capsys.readouterr()
+
+    queues.run("letters")
+
+    (blob,) = blobs(capsys)
+    (milliseconds,) = blob["DeliveryLatencyFromQueue"]
+    assert 0 <= milliseconds <= (time.time() - before) * 1000 + 1
+    # The event in the events is older than this test.
+    assert blob["DeliveryLatency"][0] > milliseconds
+
+
+def test_only_the_first_try_of_an_event_counts_as_one_that_came(
+    queues: Queues, dynamodb: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subscribe("a=")
+    failures = iter([True])
+    fails(dynamodb, "GetItem", lambda params: next(failures, False))
+    queues.send("events", event())
+    capsys.readouterr()
+
+    queues.settle()
+
+    assert [blob.get("EventsReceived") for blob in blobs(capsys)] == [[1], None]
+
+
+def blobs(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return the lines that CloudWatch reads metrics from."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if "_aws" in line]
 
 
 def test_what_is_logged_of_a_walk_is_how_it_went(

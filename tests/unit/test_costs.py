@@ -17,7 +17,7 @@ import pytest
 from identity.claims import Identity
 from push.access import Access
 from push.adapters.table import Table
-from push.batches import Batch, Posting
+from push.batches import Batch, Message, Posting
 from push.connection import Connection
 from push.delivery import Delivery, Unresponsive
 from push.errors import Finished
@@ -301,14 +301,14 @@ def test_ten_events_of_one_topic_in_one_batch_cost_ten_times_as_much_as_one(stac
         lambda: 30.0,
     )
 
-    def notify(body: str, batch: Batch) -> None:
-        batch.delivery.notify(ten[body], batch.turn(topic))
+    def notify(message: Message, batch: Batch) -> None:
+        batch.delivery.notify(ten[message.body], batch.turn(topic))
 
     # So that each has begun before one is through.
     stack.dynamodb.before = lambda *_: sleep(0.001)
 
     cost = stack.cost(
-        lambda: batch.handle([{"messageId": each, "body": each} for each in ten], notify)
+        lambda: batch.handle([events.batch(each)["Records"][0] for each in ten], notify)
     )
 
     assert cost == Cost(60, 40, 20)

@@ -4,7 +4,7 @@ The table's adapter is the real one, on a DynamoDB in memory; the queue is a lis
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -160,6 +160,10 @@ class Stack:
     def deliver_all(self, each: Event | None = None) -> None:
         """Notify and carry until all is done, as messages come back that failed."""
         self._until_done(lambda: self.notify(each))
+        self.carry_all()
+
+    def carry_all(self) -> None:
+        """Carry letters, each when its time has come, until there are none."""
         while self.letters.waiting:
             sent = self.letters.waiting.pop(0)
             self.clock.now += sent.delay_seconds
@@ -1279,6 +1283,76 @@ def test_what_became_of_the_posts_is_counted(stack: Stack, monkeypatch: pytest.M
         "NotificationsRefused": 1,
         "EventsUnwatched": 1,
     }
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
+    """The latencies of frames that arrived, in milliseconds, by metric."""
+    values: dict[str, list[int]] = defaultdict(list)
+    monkeypatch.setattr(delivery, "measure", lambda name, some: values[name].extend(some))
+    return values
+
+
+def test_a_latency_is_that_from_the_event_to_the_answer_of_the_post(
+    stack: Stack, measured: dict[str, list[int]]
+) -> None:
+    stack.subscribe("a=", "b=", "c=")
+    stack.exchange.tell("a=", Told(Result.OK, 0.25))
+    stack.exchange.tell("c=", Result.GONE)
+    published_ms = int(datetime(2026, 11, 24, 1, 46, 41, tzinfo=UTC).timestamp() * 1000)
+    began_ms = int(stack.clock.now * 1000)
+
+    stack.delivery().notify(event(), nullcontext(), began_ms - 40)
+
+    assert sorted(measured["DeliveryLatencyFromQueue"]) == [40, 290]
+    assert sorted(measured["DeliveryLatency"]) == [
+        began_ms - published_ms,
+        began_ms - published_ms + 250,
+    ]
+
+
+def test_a_straggler_s_latency_holds_the_time_that_it_was_waited_for(
+    stack: Stack, measured: dict[str, list[int]]
+) -> None:
+    stack.subscribe("a=")
+    for _ in range(3):
+        stack.exchange.tell("a=", Result.THROTTLED)
+
+    stack.delivery().notify(event(), nullcontext(), int(stack.clock.now * 1000))
+    stack.carry_all()
+
+    assert measured["DeliveryLatencyFromQueue"] == [pytest.approx(7_000, abs=100)]
+
+
+def test_where_clocks_differ_a_latency_is_not_less_than_nothing(
+    stack: Stack, measured: dict[str, list[int]]
+) -> None:
+    stack.subscribe("a=")
+    text = events.encoded(
+        events.entity_updated("1", entityId="e") | {"time": "2027-01-01T00:00:00Z"}
+    )
+
+    stack.delivery().notify(events.parsed(text), nullcontext())
+
+    assert measured == {"DeliveryLatency": [0], "DeliveryLatencyFromQueue": []}
+
+
+def test_throttled_posts_are_counted_by_each_try(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(
+        delivery, "count", lambda name, value=1: counted.update({name: value} if value else {})
+    )
+    stack.subscribe("a=", "b=")
+    stack.exchange.tell("a=", Result.THROTTLED)
+    stack.exchange.tell("a=", Result.THROTTLED)
+    stack.exchange.tell("b=", Result.FAILED)
+
+    stack.deliver_all()
+
+    assert counted["NotificationsThrottled"] == 2
+    assert counted["NotificationsFailed"] == 3
 
 
 def test_closed_clients_are_counted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

