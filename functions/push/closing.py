@@ -101,7 +101,7 @@ class ShuttingOut:
         frame = farewell("Kicked", reconnect=False, reason=kick.reason)
         while more:
             ids, more = self._table.subscribers(kick.user, after, "~", _TOGETHER)
-            left += self._shut_out(ids, frame, "kicked", kick.user)
+            left += self._shut_out(ids, frame, "Kicked", kick.user)
             after = ids[-1] if ids else after
         _require_none(left)
 
@@ -121,7 +121,7 @@ class ShuttingOut:
                 together = ids[start : start + _TOGETHER]
                 over = self._side_by_side(lambda each: self._is_over(each, now), together)
                 due = [each for each, is_over in zip(together, over, strict=True) if is_over]
-                left += self._shut_out(due, frame, "expired")
+                left += self._shut_out(due, frame, "TokenExpired")
                 # Those whose token was renewed are noted for another minute; and one that is just
                 # being written may not be there yet.
                 done = together if minute < now // 60 - 1 else due
@@ -147,8 +147,12 @@ class ShuttingOut:
         ]
         self._side_by_side(lambda each: forget(self._table, each, *at_hand), closed)
         count("ClientsShutOut", len(closed))
-        logger.info("connections shut out", reason=why, closed=len(closed))
-        return [each for each in connection_ids if each not in closed]
+        left = [each for each in connection_ids if each not in closed]
+        if closed:
+            logger.info("connections closed", reason=why, connections=closed)
+        if left:
+            logger.warning("connections not closed", reason=why, connections=left)
+        return left
 
     def _end_subscriptions(self, connection_id: str) -> None:
         row = self._table.connection(connection_id)

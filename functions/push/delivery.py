@@ -8,10 +8,11 @@ comes back and recovers.
 """
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import pairwise
+from logging import DEBUG
 from math import inf
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from push.closing import OPENING_SECONDS, ShuttingOut, Window, Windows, close, f
 from push.errors import EventRejected, ServiceUnavailable
 from push.events import Event, Kick, published_at_ms
 from push.jobs import Job, Jobs, Letter
-from push.observability import count, logger, measure
+from push.observability import count, identify, logger, measure
 from push.side_by_side import SideBySide, side_by_side
 from push.subscriptions import forget
 from push.topics import NOWHERE, USER, Cursor, Log, Topic
@@ -118,10 +119,12 @@ class Delivery:
         Args:
             queued_at_ms: when its queue took the event, in milliseconds since the epoch.
         """
+        identify(topic=event.topic.digest)
         with turn:
             open_or_read = self._log.open if self._log_unwatched else self.table.head
             if (head := open_or_read(event.topic)) is None:
                 count("EventsUnwatched")
+                logger.info("event unwatched")
                 return
             # The head was read before the claim: so the event is at no number up to it.
             job = self._jobs.claim(f"{event.id}#whole", head.cursor)
@@ -129,13 +132,16 @@ class Delivery:
                 logged = self._log.append(event, head, job.start)
                 if logged is None:
                     job.write(done=True)
+                    logger.info("event unwatched")
                     return
+        logger.info("event numbered", cursor=str(logged.cursor))
         # Only now the subscribers are read: who subscribed before the head moved is there.
         letter = Letter(event.id, event.topic, logged, "whole", queued_at_ms=queued_at_ms)
         self._deliver(job, letter)
 
     def kick(self, kick: Kick, kept_seconds: int) -> None:
         """Close every connection of a user, once: a copy of the event finds it done."""
+        identify(topic=kick.user.digest)
         job = self._jobs.claim(f"{kick.id}#kick", NOWHERE)
         with job.held():
             out = ShuttingOut(
@@ -146,9 +152,11 @@ class Delivery:
             )
             out.kick(kick, kept_seconds)
             job.write(done=True)
+        logger.info("user kicked")
 
     def carry(self, letter: Letter) -> None:
         """Deliver a range, or to stragglers."""
+        identify(topic=letter.topic.digest, job=letter.name)
         epoch, seq = letter.event.cursor
         # For a notifier that takes over from here.
         start = Cursor(epoch, seq - 1)
@@ -169,7 +177,7 @@ class Delivery:
                     return False
                 forget(self.table, connection_id, topic)
             except ServiceUnavailable:
-                logger.warning("connection not forgotten", connection_id=connection_id)
+                logger.warning("connection not forgotten", connections=[connection_id])
                 return False
             return True
 
@@ -210,7 +218,9 @@ class Delivery:
                 # Before the first is sent: whoever repeats this sends the same ranges again, under
                 # the same names, which hold both boundaries.
                 job.write(plan=ids[self._size - 1 :: self._size][:RANGES_PER_PLAN])
-            self.letters.send([letter.range(*ends) for ends in pairwise((job.reached, *job.plan))])
+            ranges = [letter.range(*ends) for ends in pairwise((job.reached, *job.plan))]
+            self.letters.send(ranges)
+            logger.info("ranges handed on", jobs=[each.name for each in ranges])
             job.write(reached=job.plan[-1], plan=())
 
     def _subscribers(self, letter: Letter, after: str, most: int) -> list[str]:
@@ -254,12 +264,17 @@ class Walk:
         self._trouble: ServiceUnavailable | None = None
         # To be seen to with the next note.
         self._gone: list[str] = []
-        self._failed: list[str] = []
+        self._failed: dict[str, str] = {}  # and why, for the log
         self._refused: list[Outcome] = []
         self._settled = 0
         self._noted_at = delivery.clock()
         self._arrivals: list[float] = []
-        self._throttled = self._forgotten = self._handed_on = self._set_aside_for_good = 0
+        self._ended = self._throttled = 0
+        self._forgotten = self._handed_on = self._set_aside_for_good = 0
+        self._finished = False
+        self._began = job.reached, job.open
+        # For whoever wants a line for each post; asked once, and not for each of ten thousand.
+        self._logs_posts = logger.log_level <= DEBUG
 
     def run(self) -> None:
         """Walk to the end, or until time is up, or a service fails."""
@@ -267,22 +282,39 @@ class Walk:
             self._delivery.look_up(self._letter.topic, self._job.open)
             self._walk()
         finally:
-            self._measure()
-            count("NotificationsDelivered", len(self._arrivals))
-            count("NotificationsThrottled", self._throttled)
-            count("NotificationsGone", self._forgotten)
-            count("NotificationsFailed", self._handed_on)
-            count("NotificationsRefused", self._set_aside_for_good)
-            logger.info(
-                "delivery walked",
-                event_id=self._letter.event_id,
-                job=self._letter.name,
-                attempt=self._letter.attempt,
-                delivered=len(self._arrivals),
-                gone=self._forgotten,
-                failed=self._handed_on,
-                refused=self._set_aside_for_good,
-            )
+            self._report()
+
+    def _report(self) -> None:
+        """Count and log how it went, also of a walk that ends early.
+
+        What is logged says who was posted to: the subscribers in (walked_after, walked_upto], and
+        beside them `connections`; all but those that other lines name got the frame.
+        """
+        letter, delivered = self._letter, len(self._arrivals)
+        after, left_open = self._began
+        measure("DeliveryLatency", self._since(published_at_ms(letter.event.frame)))
+        measure("DeliveryLatencyFromQueue", self._since(letter.queued_at_ms))
+        count("NotificationsDelivered", delivered)
+        count("NotificationsThrottled", self._throttled)
+        count("NotificationsGone", self._forgotten)
+        count("NotificationsFailed", self._handed_on)
+        count("NotificationsRefused", self._set_aside_for_good)
+        logger.info(
+            "delivery walked",
+            job=letter.name,
+            cursor=str(letter.event.cursor),
+            attempt=letter.attempt,
+            connections=letter.ids or left_open or None,
+            walked_after=None if letter.ids else after,
+            walked_upto=None if letter.ids else letter.upto if self._finished else self._reached,
+            delivered=delivered,
+            ended=self._ended,
+            gone=self._forgotten,
+            failed=self._handed_on,
+            throttled=self._throttled,
+            refused=self._set_aside_for_good,
+            finished=self._finished,
+        )
 
     def _walk(self) -> None:
         while self._in_flight or self._may_go_on():
@@ -296,7 +328,9 @@ class Walk:
                 self._settle(outcome)
             if self._settled and (self._settled >= POSTS_PER_NOTE or self._seconds_to_note() <= 0):
                 self._try_to_note()
-        self._note(done=self._all_read and not self._page)
+        done = self._all_read and not self._page
+        self._note(done=done)
+        self._finished = done
         if self._trouble:
             raise self._trouble
         if self._out_of_time:
@@ -350,11 +384,12 @@ class Walk:
         if has_ended:
             self._open.discard(connection_id)
             self._settled += 1
+            self._ended += 1
             return
         self._open.add(connection_id)
         if self._delivery.unresponsive.holds(connection_id):
             self._settled += 1
-            self._failed.append(connection_id)
+            self._failed[connection_id] = "Unresponsive"
             self._passed_over = True
             return
         self._in_flight += 1
@@ -373,28 +408,33 @@ class Walk:
     def _settle(self, outcome: Outcome) -> None:
         connection_id = outcome.request.connection_id
         self._settled += 1
+        if self._logs_posts:
+            logger.debug(
+                "post answered",
+                connection_id=connection_id,
+                job=self._letter.name,
+                result=outcome.result.value,
+                reason=outcome.reason or None,
+                milliseconds=round(outcome.seconds * 1000),
+            )
         if outcome.result is Result.OK:
             self._open.remove(connection_id)
             self._arrivals.append(self._delivery.wall_clock())
         elif outcome.result is Result.GONE:
             self._gone.append(connection_id)
         elif outcome.result.may_pass:
-            self._failed.append(connection_id)
+            self._failed[connection_id] = outcome.result.value
             self._throttled += outcome.result is Result.THROTTLED
             self._delivery.unresponsive.add(connection_id, outcome.seconds)
         else:
             self._refused.append(outcome)
 
-    def _measure(self) -> None:
-        """Measure how long each frame took that arrived.
-
-        Twice, for the event's own time has whole seconds, and may be whatever its publisher says.
-        """
-        measure("DeliveryLatency", self._since(published_at_ms(self._letter.event.frame)))
-        measure("DeliveryLatencyFromQueue", self._since(self._letter.queued_at_ms))
-
     def _since(self, start_ms: int | None) -> list[int]:
-        """Return the milliseconds to each arrival; where clocks differ, no less than 0."""
+        """Return how long each frame took that arrived; where clocks differ, no less than 0 ms.
+
+        It is asked for twice, for an event's own time has whole seconds, and may be whatever its
+        publisher says.
+        """
         if start_ms is None:
             return []
         return [max(0, int(at * 1000) - start_ms) for at in self._arrivals]
@@ -407,7 +447,7 @@ class Walk:
         try:
             self._note()
         except ServiceUnavailable:
-            logger.warning("note not written", event_id=self._letter.event_id, exc_info=True)
+            logger.warning("note not written", job=self._letter.name, exc_info=True)
 
     def _note(self, *, done: bool = False) -> None:
         """See to those who were not delivered, and only then write how far the walk has come."""
@@ -430,14 +470,18 @@ class Walk:
     def _forget(self) -> None:
         """Forget who is gone; whoever cannot be forgotten is a straggler, and will be met again."""
         gone, self._gone = self._gone, []
+        done = []
         for connection_id, forgotten in zip(
             gone, self._delivery.forget(self._letter.topic, gone), strict=True
         ):
             if forgotten:
                 self._open.remove(connection_id)
-                self._forgotten += 1
+                done.append(connection_id)
             else:
-                self._failed.append(connection_id)
+                self._failed[connection_id] = "NotForgotten"
+        if done:
+            self._forgotten += len(done)
+            logger.info("connections forgotten", connections=done)
 
     def _hand_on(self) -> None:
         """Hand stragglers to the delivery queue; close those that were tried long enough."""
@@ -449,7 +493,16 @@ class Walk:
             self._close(ids)
         else:
             letter = self._letter.for_stragglers(ids, attempt)
-            self._delivery.letters.send([letter], STRAGGLER_DELAYS[attempt - 1])
+            delay_seconds = STRAGGLER_DELAYS[attempt - 1]
+            self._delivery.letters.send([letter], delay_seconds)
+            logger.info(
+                "stragglers handed on",
+                jobs=[letter.name],
+                attempt=attempt,
+                delay_seconds=delay_seconds,
+                connections=ids,
+                reasons=Counter(self._failed.values()),
+            )
             self._open.difference_update(ids)
             self._handed_on += len(ids)
         self._failed.clear()
@@ -481,6 +534,8 @@ class Walk:
             outcome for outcome in outcomes if outcome.request.connection_id in self._open
         ]
         count("ClientsClosed", len(closed))
+        if closed:
+            logger.info("connections closed", reason="SlowClient", connections=closed)
 
     def _set_aside(self) -> None:
         """Make dead letters of those that API Gateway refuses for good, one for each reason."""
@@ -493,7 +548,7 @@ class Walk:
             letter = self._letter.for_stragglers(ids, attempt=0)
             code = first.result.value
             self._delivery.dead_letters.send(letter.encode(), EventRejected(code, reason))
-            logger.error("posts refused", event_id=letter.event_id, code=code, reason=reason)
+            logger.error("posts refused", code=code, reason=reason, connections=ids)
             self._refused = [each for each in self._refused if each.result is not first.result]
             self._open.difference_update(ids)
             self._set_aside_for_good += len(ids)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from identity.claims import MAX_TENANT_LENGTH
 from push import json_text
 from push.errors import EventRejected
+from push.observability import identify
 from push.topics import LONGEST_CURSOR, Cursor, Topic
 
 # Detail types.
@@ -67,6 +68,8 @@ def parse(text: str, *, with_tenants: bool = False) -> Event | Kick:
     """
     event = _object(_parsed(text), "The event")
     detail_type = event.get("detail-type")
+    # Before anything is refused: whoever looks for poison finds where it comes from.
+    identify(**_origin(event))
     if detail_type not in (ENTITY_UPDATED, SEND_USER_PUSH, DISCONNECT_USER):
         raise EventRejected("UnknownDetailType", "There is no such detail-type.")
     event_id, time = _text(event, "id"), _text(event, "time")
@@ -106,6 +109,16 @@ def published_at_ms(frame: str) -> int | None:
         return int(_zoned(datetime.fromisoformat(match[1])).timestamp() * 1000)
     except ValueError:
         return None
+
+
+def _origin(event: dict[str, Any]) -> dict[str, str]:
+    """Return what logs say of an event: its id, and who published it."""
+    names = {"event_id": "id", "source": "source"}
+    return {
+        key: event[name]
+        for key, name in names.items()
+        if not json_text.id_problem(event.get(name), name)
+    }
 
 
 def _parsed(text: str) -> Any:

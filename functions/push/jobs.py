@@ -18,6 +18,7 @@ from identity.claims import MAX_TENANT_LENGTH
 from push import json_text
 from push.adapters.table import FIRST, LAST, Table
 from push.errors import Busy, EventRejected, Finished, ServiceUnavailable, Superseded
+from push.observability import identify
 from push.topics import ENTITY, USER, Cursor, LoggedEvent, Topic
 
 _WORD = re.compile(r"[!-~]{1,256}")
@@ -103,8 +104,11 @@ class Letter:
         """
         try:
             fields = json_text.parse(text)
+            event_id = _id(fields["eventId"])
+            # Before anything is refused.
+            identify(event_id=event_id)
             letter = cls(
-                event_id=_id(fields["eventId"]),
+                event_id=event_id,
                 topic=_topic(fields["topic"]),
                 event=LoggedEvent(Cursor.parse(fields["cursor"]), json_text.members(text)["frame"]),
                 name=_word(fields["name"]),

@@ -10,7 +10,7 @@ from push import json_text
 from push.access import Access
 from push.connection import Connection
 from push.errors import ConnectionGone, Forbidden
-from push.observability import count
+from push.observability import count, logger
 from push.side_by_side import SideBySide, side_by_side
 from push.topics import USER, Topic
 
@@ -78,6 +78,7 @@ class Renewal:
             self._apply(connection, topics, identity)
             row = self._table.connection(connection_id)
             if row is None or row.identity is None or row.identity == identity:
+                logger.info("token renewed")
                 return
             # Yet another token came meanwhile, whose work this one's may have undone.
             identity, topics = row.identity, row.topics
@@ -94,6 +95,7 @@ class Renewal:
             self._table.take_topics(connection.connection_id, frozenset(lost))
             self._exchange.run([lambda: self._tell(connection.connection_id, lost)])
             count("SubscriptionsRemoved", len(lost))
+            logger.info("unsubscribed", topics=[topic.digest for topic in lost])
 
     def _is_allowed(self, topic: Topic, identity: Identity) -> bool:
         return topic.kind == USER or self._access.covers(topic, identity)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from typing import Protocol, TypeVar
 
@@ -19,11 +20,15 @@ class SideBySide(Protocol):
 
 
 def side_by_side(call: Callable[[T], R], arguments: Iterable[T]) -> list[R]:
-    """Return the results of a call for each argument, in order; raise the first error."""
+    """Return the results of a call for each argument, in order; raise the first error.
+
+    What the calls log has the keys of whoever asked for them.
+    """
     arguments = list(arguments)
     if len(arguments) < 2:
         return [call(argument) for argument in arguments]
-    return list(_threads().map(call, arguments))
+    contexts = [copy_context() for _ in arguments]
+    return list(_threads().map(lambda context, each: context.run(call, each), contexts, arguments))
 
 
 @cache

@@ -15,9 +15,10 @@ from push.errors import (
     TooManyConnections,
     TooManySubscriptions,
 )
+from push.observability import logger
 from push.protocol import MAX_MESSAGE_BYTES, Answer, Refused, Reply, Wanted
 from push.side_by_side import SideBySide, side_by_side
-from push.topics import ENTITY, LONGEST_CURSOR, USER, Head, Log, Recovery, Room, Topic
+from push.topics import ENTITY, LONGEST_CURSOR, USER, Cursor, Head, Log, Recovery, Room, Topic
 
 if TYPE_CHECKING:
     from push.adapters.table import ConnectionRow, Table
@@ -74,12 +75,15 @@ class Subscriptions:
             # Its token was renewed meanwhile: what that allows may differ.
             identity = self._identity(connection.connection_id)
         heads = dict(zip(topics, self._side_by_side(self._log.open, list(topics)), strict=True))
-        return [
+        answers = [
             Answer(part, self._recover(part, heads[part.topic], room))
             if isinstance(part, Wanted)
             else part
             for part in allowed
         ]
+        told = [said_of(answer) for answer in answers if isinstance(answer, Answer)]
+        logger.info("subscribed", subscriptions=told, refused=len(answers) - len(told))
+        return answers
 
     def _identity(self, connection_id: str) -> Identity | None:
         """Return whose connection it is; None where anybody may hear everything."""
@@ -151,7 +155,9 @@ class Subscriptions:
         if topic is None or head is None:
             raise NotSubscribed("Only who is subscribed to an entity may ask for its history.")
         wanted = wanted._replace(topic=topic)
-        return Answer(wanted, self._recover(wanted, head, room))
+        answer = Answer(wanted, self._recover(wanted, head, room))
+        logger.info("history read", subscriptions=[said_of(answer)])
+        return answer
 
     def _subscribed(self, connection_id: str, topic: Topic) -> Topic | None:
         """Return the topic as it is for a connection that is subscribed to it."""
@@ -173,6 +179,7 @@ class Subscriptions:
             topics = [topic._replace(tenant=tenant) for topic in topics]
         self._table.delete_subscriptions(connection_id, topics)
         self._table.take_topics(connection_id, frozenset(topics))
+        logger.info("unsubscribed", topics=[topic.digest for topic in topics])
 
     def entity_ids(self, connection_id: str) -> list[str]:
         """Return the entities that a connection is subscribed to, sorted."""
@@ -207,7 +214,7 @@ def remember(
     if identity is None:
         return
     user = Topic.user(identity.user_id, identity.tenant)
-    Log(table).open(user)
+    head = Log(table).open(user)
     refusal: PushError | None = None
     if table.is_revoked(identity):
         refusal = Forbidden("The token is revoked.")
@@ -216,6 +223,19 @@ def remember(
     if refusal:
         forget(table, connection.connection_id)
         raise refusal
+    told = {"topic": user.digest, "cursor": str(head.cursor)}
+    logger.info("subscribed", subscriptions=[told], refused=0)
+
+
+def said_of(answer: Answer) -> dict[str, object]:
+    """Return what is logged of an answer: where the client stands, and what it got."""
+    topic, recovery = answer.wanted.topic, answer.recovery
+    said: dict[str, object] = {"topic": topic.digest, "cursor": str(recovery.cursor)}
+    if isinstance(since := answer.wanted.since, Cursor):
+        said["since"] = str(since)
+    if since is not None:
+        said |= {"recovered": recovery.recovered, "events": len(recovery.events)}
+    return said
 
 
 def forget(table: "Table", connection_id: str, *at_hand: Topic) -> int:

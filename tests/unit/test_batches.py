@@ -21,6 +21,7 @@ from push.batches import MAX_RETRY_SECONDS, RECORDS_PER_BATCH, BatchFailed
 from push.connection import Connection
 from push.events import MAX_FRAME_BYTES
 from push.jobs import Jobs, Letter
+from push.observability import logger
 from push.topics import Log, Topic
 from support import events, template
 from support.events import ENTITY_ID
@@ -686,7 +687,7 @@ def blobs(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [line for line in lines if "_aws" in line]
 
 
-def test_what_is_logged_of_a_walk_is_how_it_went(
+def test_two_lines_tell_the_way_of_an_event_that_meets_no_trouble(
     queues: Queues, exchange: FakeExchange, logs: StringIO
 ) -> None:
     subscribe("a=")
@@ -694,10 +695,171 @@ def test_what_is_logged_of_a_walk_is_how_it_went(
 
     queues.settle()
 
-    (line,) = [json.loads(line) for line in logs.getvalue().splitlines()]
-    assert line["message"] == "delivery walked"
-    assert (line["event_id"], line["job"], line["attempt"]) == ("7", "whole", 0)
-    assert (line["delivered"], line["gone"], line["failed"], line["refused"]) == (1, 0, 0, 0)
+    numbered, walked = lines(logs)
+    assert numbered["message"] == "event numbered"
+    assert (numbered["source"], numbered["receives"]) == ("my.application", 1)
+    assert walked["message"] == "delivery walked"
+    assert (walked["job"], walked["attempt"], walked["finished"]) == ("whole", 0, True)
+    assert (walked["walked_after"], walked["walked_upto"]) == ("", "~")
+    assert [walked[name] for name in ("delivered", "gone", "failed", "refused")] == [1, 0, 0, 0]
+    assert walked["cursor"] == numbered["cursor"]
+    for line in (numbered, walked):
+        assert line["event_id"] == "7"
+        assert line["topic"] == TOPIC.digest
+        assert line["message_id"]
+
+
+def test_the_lines_of_an_event_with_trouble_name_whom_it_did_not_reach(
+    queues: Queues, exchange: FakeExchange, logs: StringIO
+) -> None:
+    for connection_id in ("a=", "gone=", "refused=", "slow=", "throttled="):
+        subscribe(connection_id)
+    exchange.always("gone=", Result.GONE)
+    exchange.always("refused=", Result.REFUSED)
+    exchange.tell("slow=", Result.FAILED)
+    exchange.tell("throttled=", Result.THROTTLED)
+    queues.send("events", event("7"))
+
+    queues.settle()
+
+    found = lines(logs)
+    assert {line["event_id"] for line in found} == {"7"}
+    assert [line["message"] for line in found] == [
+        "event numbered",
+        "connections forgotten",
+        "stragglers handed on",
+        "posts refused",
+        "delivery walked",
+        "delivery walked",
+    ]
+    _, forgotten, handed_on, refused, walked, tried = found
+    assert forgotten["connections"] == ["gone="]
+    assert handed_on["connections"] == ["slow=", "throttled="]
+    assert handed_on["reasons"] == {"Failed": 1, "Throttled": 1}
+    assert (handed_on["attempt"], handed_on["delay_seconds"]) == (1, 1)
+    assert (refused["connections"], refused["code"]) == (["refused="], "Refused")
+    assert (walked["failed"], walked["throttled"]) == (2, 1)
+    assert tried["connections"] == ["slow=", "throttled="]
+    assert handed_on["jobs"] == [tried["job"]]
+    assert (tried["attempt"], tried["delivered"]) == (1, 2)
+    # It is a list of connections, and no range.
+    assert "walked_upto" not in tried
+
+
+def test_the_lines_of_a_large_event_are_linked_by_the_names_of_its_ranges(
+    queues: Queues, exchange: FakeExchange, logs: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUBSCRIBERS_PER_DELIVERY", "2")
+    for connection_id in ("a=", "b=", "c=", "d=", "e="):
+        subscribe(connection_id)
+    queues.send("events", event("7"))
+
+    queues.settle()
+
+    found = lines(logs)
+    (cut,) = [line for line in found if line["message"] == "ranges handed on"]
+    walked = [line for line in found if line["message"] == "delivery walked"]
+    assert cut["jobs"] == ["(,b=]", "(b=,d=]"]
+    assert {line["job"]: (line["walked_after"], line["walked_upto"]) for line in walked} == {
+        "whole": ("d=", "~"),
+        "(,b=]": ("", "b="),
+        "(b=,d=]": ("b=", "d="),
+    }
+    assert {line["event_id"] for line in found} == {"7"}
+    assert {line["topic"] for line in found} == {TOPIC.digest}
+
+
+def test_every_line_about_an_event_names_it_whatever_goes_wrong(
+    queues: Queues, exchange: FakeExchange, dynamodb: Any, logs: StringIO
+) -> None:
+    """Also where threads work side by side, and where other threads work for them."""
+    for connection_id in ("a=", "b=", "gone-1=", "gone-2="):
+        subscribe(connection_id, ENTITY_ID, "other")
+    for connection_id in ("gone-1=", "gone-2="):
+        exchange.always(connection_id, Result.GONE)
+    fails(dynamodb, "DeleteItem", lambda params: True)
+    failures = iter([True])
+    fails(
+        dynamodb,
+        "UpdateItem",
+        lambda params: params["Key"]["pk"]["S"] == "JOB#4#whole" and next(failures, False),
+    )
+    queues.send(
+        "events",
+        *(event("1"), event("1"), event("2", entityId="other"), event("3", entityId="nobody")),
+        *(event("4"), event("5", entityId=""), event("6") | {"detail-type": "secret"}),
+    )
+    queues.send("letters", letter(attempt="secret", eventId="8"))
+
+    queues.run("events")
+    queues.run("events")
+    queues.run("letters")
+
+    found = lines(logs)
+    seen = {(line["message"], line.get("event_id")) for line in found}
+    assert {event_id for _, event_id in seen} == set("1234568")
+    assert seen > {
+        ("connection not forgotten", "1"),
+        ("connection not forgotten", "2"),
+        ("message is a copy", "1"),
+        ("event unwatched", "3"),
+        ("record failed", "4"),
+        ("event numbered", "4"),
+        ("message rejected", "5"),
+        ("message rejected", "6"),
+        ("message rejected", "8"),
+    }
+    assert all(line["message_id"] for line in found)
+
+
+def test_who_sends_poison_is_named(queues: Queues, logs: StringIO) -> None:
+    queues.send(
+        "events",
+        event("1", entityId=5) | {"source": "careless.publisher"},
+        event("2", entityId=5) | {"source": "s" * 257},
+        event("3", entityId=5) | {"source": "two\nlines"},
+        "poison",
+    )
+
+    queues.settle()
+
+    found = sorted(lines(logs), key=lambda line: line.get("event_id", ""))
+    assert [
+        (line.get("event_id"), line["code"], line.get("source"), line["level"]) for line in found
+    ] == [
+        (None, "InvalidJson", None, "ERROR"),
+        ("1", "InvalidEntityId", "careless.publisher", "ERROR"),
+        ("2", "InvalidEntityId", None, "ERROR"),
+        ("3", "InvalidEntityId", None, "ERROR"),
+    ]
+
+
+def test_each_post_is_logged_for_who_asks_for_it(
+    queues: Queues, exchange: FakeExchange, logs: StringIO
+) -> None:
+    subscribe("a=")
+    subscribe("b=")
+    exchange.tell("b=", Result.THROTTLED)
+    queues.send("events", event("7"))
+    level = logger.log_level
+    logger.setLevel("DEBUG")
+    try:
+        queues.settle()
+    finally:
+        logger.setLevel(level)
+
+    posts = [line for line in lines(logs) if line["message"] == "post answered"]
+    assert [(line["connection_id"], line["result"], line.get("reason")) for line in posts] == [
+        ("a=", "Ok", None),
+        ("b=", "Throttled", "HTTP 429: LimitExceededException"),
+        ("b=", "Ok", None),
+    ]
+    assert {line["event_id"] for line in posts} == {"7"}
+
+
+def lines(logs: StringIO) -> list[dict[str, Any]]:
+    """Return what was logged."""
+    return [json.loads(line) for line in logs.getvalue().splitlines()]
 
 
 def test_what_a_client_recovers_is_what_it_would_have_heard(

@@ -22,7 +22,7 @@ from push.errors import ServiceUnavailable
 from push.events import MAX_FRAME_BYTES
 from push.protocol import ACTIONS, MAX_MESSAGE_BYTES
 from push.subscriptions import forget
-from push.topics import Log
+from push.topics import Log, Topic
 from support import events, template
 from support.events import CONNECTED_AT, CONNECTION_ID, ENTITY_ID
 
@@ -1067,10 +1067,12 @@ SECRETS: list[tuple[str, object]] = [
 def test_logs_name_the_connection_and_hold_nothing_that_the_client_sent(
     send: Send, logs: StringIO, route: str, body: object
 ) -> None:
-    refused = send(route, body)["type"] == "Error"
+    reply = send(route, body)["type"]
 
     assert "secret" not in logs.getvalue()
-    assert (CONNECTION_ID in logs.getvalue()) is refused
+    assert {line["connection_id"] for line in lines(logs)} <= {CONNECTION_ID}
+    # Of what only reads, there is no line.
+    assert bool(logs.getvalue()) is (reply in ("Error", "Subscribed", "Unsubscribed", "History"))
 
 
 def test_a_request_that_is_refused_leaves_its_code_in_the_log_and_no_more(
@@ -1189,3 +1191,56 @@ def test_a_late_copy_of_connect_keeps_the_topics(context: Any, send: Send) -> No
     connect.app.lambda_handler(events.load("connect"), context)
 
     assert send("subscriptions", {})["entityIds"] == ["a"]
+
+
+def lines(logs: StringIO) -> list[dict[str, Any]]:
+    """Return what was logged."""
+    return [json.loads(line) for line in logs.getvalue().splitlines()]
+
+
+def test_what_a_connection_saw_can_be_told_from_its_lines(
+    context: Any, send: Send, logs: StringIO
+) -> None:
+    """By digests of topics, and cursors: nothing that a client or publisher wrote is logged."""
+    connect.app.lambda_handler(events.load("connect"), context)
+    cursor = send("subscribe", {"entityId": "secret-1"})["cursor"]
+    entities = [{"entityId": "secret-2", "since": cursor}, {"entityId": "secret\x00"}]
+    other = send("subscribe", {"entities": entities})["entities"][0]["cursor"]
+    send("history", {"entityId": "secret-1", "since": cursor})
+    send("unsubscribe", {"entityId": "secret-1"})
+    send("default", {"action": "secret"})
+    disconnect.app.lambda_handler(events.load("disconnect"), context)
+
+    found = lines(logs)
+    assert "secret" not in logs.getvalue()
+    assert {line["connection_id"] for line in found} == {events.CONNECTION_ID}
+    assert all(line["api_request_id"] and line["route_key"] for line in found)
+    one, two = Topic.entity("secret-1").digest, Topic.entity("secret-2").digest
+    told = [
+        (line["message"], line.get("subscriptions", line.get("topics", line.get("code"))))
+        for line in found
+    ]
+    assert told == [
+        ("connection opened", None),
+        ("subscribed", [{"topic": one, "cursor": cursor}]),
+        (
+            "subscribed",
+            [
+                {
+                    "topic": two,
+                    "cursor": other,
+                    "since": cursor,
+                    "recovered": False,
+                    "events": 0,
+                }
+            ],
+        ),
+        (
+            "history read",
+            [{"topic": one, "cursor": cursor, "since": cursor, "recovered": True, "events": 0}],
+        ),
+        ("unsubscribed", [one]),
+        ("request rejected", "UnknownAction"),
+        ("connection closed", None),
+    ]
+    assert [line["refused"] for line in found if line["message"] == "subscribed"] == [0, 1]

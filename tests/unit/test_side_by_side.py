@@ -1,5 +1,6 @@
 """Several requests at once: their results in order, and the first error."""
 
+from contextvars import ContextVar
 from threading import Barrier
 
 import pytest
@@ -46,3 +47,11 @@ def test_delays_grow_up_to_a_bound_at_random(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_delay_is_within_its_range() -> None:
     assert all(1 <= between(1, 2) <= 2 for _ in range(100))
+
+
+def test_calls_know_what_whoever_asked_for_them_knows() -> None:
+    """Among it the keys of log lines."""
+    name: ContextVar[str] = ContextVar("name", default="")
+    name.set("asked")
+
+    assert side_by_side(lambda _: name.get(), range(8)) == ["asked"] * 8
