@@ -68,7 +68,7 @@ lint: test-environments ## ruff, mypy, cfn-lint and sam validate
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/cfn-lint template.yaml
+	.venv/bin/cfn-lint template.yaml examples/*.yaml
 	@.venv/bin/python -m local.sam_version $(SAM)
 	$(SAM) validate --lint --region us-east-1
 
@@ -112,7 +112,7 @@ bench-gateway: test-environments ## measure the local gateway
 .PHONY: scan
 scan: .local/scan/done ## checkov and bandit
 	.local/scan/bin/checkov --config-file .checkov.yaml
-	.local/scan/bin/bandit --quiet --configfile pyproject.toml --recursive functions local client/python
+	.local/scan/bin/bandit --quiet --configfile pyproject.toml --recursive functions local client/python examples
 
 .PHONY: audit
 audit: .local/scan/done ## known vulnerabilities of the functions' dependencies (needs the advisory service)
@@ -152,14 +152,14 @@ endef
 .local/sam/done: local/requirements-sam.txt
 	$(call install,.local/sam,$<,the SAM CLI)
 
-# What the tests of the JavaScript client need. Without npm they are skipped.
-NODE_MODULES = $(if $(shell command -v npm),client/js/node_modules/.done)
+# What the tests of the JavaScript client and of examples/publish.mjs need. Without npm they are skipped.
+NODE_MODULES = $(if $(shell command -v npm),$(addsuffix /node_modules/.done,client/js examples))
 
-client/js/node_modules/.done: client/js/package.json
-	@echo "Installing what the JavaScript client's tests need ..."
-	@npm install --prefix client/js --silent --no-package-lock --no-audit --no-fund && touch $@ \
+%/node_modules/.done: %/package.json
+	@echo "Installing what the tests of $* need ..."
+	@npm install --prefix $* --silent --no-package-lock --no-audit --no-fund && touch $@ \
 		|| echo "npm could not; they will be skipped"
 
 .PHONY: clean
 clean: ## remove all that make made
-	rm -rf .venv .local .aws-sam client/js/node_modules
+	rm -rf .venv .local .aws-sam client/js/node_modules examples/node_modules

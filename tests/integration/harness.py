@@ -195,6 +195,14 @@ class Application:
         self._events = aws.client("events")
         self._dead_letters: list[dict[str, Any]] = []
 
+    def environment(self) -> dict[str, str]:
+        """Return an environment in which programs find this stack's emulator, and nothing else."""
+        return self._aws.environment()
+
+    def service(self, name: str) -> Any:
+        """Return a boto3 client of a service."""
+        return self._aws.client(name)
+
     def start_gateway(self, *options: str) -> None:
         """Start the gateway with options; the one that runs is stopped.
 

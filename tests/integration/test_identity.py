@@ -17,9 +17,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from integration.conftest import deployment
+from integration.dialogue import Dialogue, dialogues
 from integration.harness import Application, Client, Frame, eventually, unique
 from integration.test_clients import CLIENTS, following, require
 from local.aws import HOST
+from support.documents import Block
 from support.issuer import Issuer, signed
 
 ISSUER = Issuer()
@@ -128,6 +130,13 @@ async def test_who_has_no_good_token_does_not_come_in(secured: Application) -> N
         "x",
     ):
         assert await status(secured, **subprotocols("websocket", bad)) == 403
+
+
+@pytest.mark.parametrize("block", dialogues(with_tokens=True), ids=str)
+async def test_the_dialogues_of_the_document_go_as_they_are_written(
+    secured: Application, block: Block
+) -> None:
+    await Dialogue(secured, token, tenant="acme").play(block)
 
 
 async def refusal(client: Client, action: str, **fields: object) -> str | None:

@@ -46,9 +46,10 @@ def _text() -> str:
     return PATH.read_text()
 
 
-def written() -> dict[str, Any]:
-    """Return the template as it is written, with long forms of the intrinsic functions."""
-    template: dict[str, Any] = yaml.load(_text(), _Loader)  # noqa: S506 - a SafeLoader
+def written(path: Path = PATH) -> dict[str, Any]:
+    """Return a template as it is written, with long forms of the intrinsic functions."""
+    text = _text() if path == PATH else path.read_text()
+    template: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     return template
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from local.sam_version import OLDEST
-from push import errors
+from push import errors, json_text, protocol, subscriptions, topics
+from push import events as push_events
 from support import events, template
 
 ROOT = template.PATH.parent
 README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -56,12 +58,47 @@ def test_json_in_documents_is_json(path: Path) -> None:
 
 
 def test_the_error_codes_are_all_listed() -> None:
-    text = README.partition("What cannot be done is answered")[2]
-    listed = set(re.findall(r"^\s*\| `(\w+)` \|", text.partition("\n## ")[0], re.MULTILINE))
+    listed = re.findall(r"`(\w+)`", " ".join(table_after("\n## Errors", PROTOCOL)))
 
-    assert listed == {
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {
         cls.code for cls in subclasses(errors.RequestRejected) if hasattr(cls, "code")
     }
+
+
+def test_the_codes_of_disconnect_are_all_listed() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "functions").rglob("*.py"))
+    told = re.findall(r'farewell\("(\w+)", reconnect=(True|False)', sources)
+    text = PROTOCOL.partition("\n### Disconnect")[2].partition("\n## ")[0]
+
+    assert told
+    assert set(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE)) == {
+        (code, reconnect.lower()) for code, reconnect in told
+    }
+
+
+def test_the_limits_are_those_of_the_code_and_the_template() -> None:
+    rows = dict(
+        re.findall(r"^\| (.+?) \| (.+) \|$", PROTOCOL.partition("\n## Limits")[2], re.MULTILINE)
+    )
+    parameters = template.written()["Parameters"]
+    room = topics.Room(subscriptions.MAX_ANSWER_BYTES)
+
+    for row, limits in {
+        "frame that it gets": (
+            f"{protocol.MAX_MESSAGE_BYTES // 1024} KB",
+            f"{push_events.MAX_FRAME_BYTES // 1024} KB",
+        ),
+        "`entityId`, `userId`": (f"1 to {json_text.MAX_ID_LENGTH} characters",),
+        "entities in a request": (f"1 to {protocol.MAX_ENTITIES}",),
+        "events in a reply": (f"{room.events},", f"{room.bytes // 1024} KB"),
+    }.items():
+        for limit in limits:
+            assert limit in rows[row], row
+    named = re.findall(r"(\d+)(?: s| a second)? \(`(\w+)`\)", " ".join(rows.values()))
+    assert len(named) == 4
+    for value, parameter in named:
+        assert int(value) == parameters[parameter]["Default"], parameter
 
 
 def test_the_parameters_are_all_listed() -> None:
@@ -70,11 +107,31 @@ def test_the_parameters_are_all_listed() -> None:
     assert set(listed) == template.written()["Parameters"].keys()
 
 
-def test_the_actions_are_all_listed() -> None:
-    listed = re.findall(r'"action":"(\w+)"', " ".join(table_after("## The protocol")))
-
+def test_the_actions_are_all_listed_and_shown() -> None:
     routes = template.written()["Resources"]["WebSocketApi"]["Properties"]["Routes"]
-    assert set(listed) == {route for route in routes if not route.startswith("$")}
+    actions = {route for route in routes if not route.startswith("$")}
+    section = README.partition("\n## The protocol\n")[2].partition("\n## ")[0]
+    named = section.partition("names its `action`: ")[2].partition(";")[0]
+
+    assert set(re.findall(r"`(\w+)`", named)) == actions
+    # In those that are played; one of them is refused.
+    assert set(re.findall(r'^→ .*"action":"(\w+)"', PROTOCOL, re.MULTILINE)) == {*actions, "shout"}
+
+
+def test_each_action_is_in_the_picture_with_all_functions_that_are_not_routes() -> None:
+    picture = README.partition("```mermaid\n")[2].partition("```")[0]
+    routes = template.written()["Resources"]["WebSocketApi"]["Properties"]["Routes"]
+    handlers = {
+        resource["Properties"]["Handler"].partition(".")[0]
+        for resource in template.written()["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    # As people call it.
+    others = handlers - {route.removeprefix("$") for route in routes} - {"connect", "deliver"}
+
+    assert {"authorize", "expire", "notifier"} <= others
+    for word in {*routes, "$connect", "courier", *others}:
+        assert re.search(rf"(?<!\w){re.escape(word)}(?!\w)", picture), word
 
 
 def test_the_metrics_are_all_listed() -> None:

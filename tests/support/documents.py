@@ -1,0 +1,60 @@
+"""The documents of the repository, and the blocks of code in them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import template
+
+ROOT = template.PATH.parent
+# What is not of the repository, or no document of it.
+_LEFT_OUT = {".venv", ".local", ".aws-sam", ".git", "node_modules"}
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        document: the path of the document, from the root.
+        line: where it begins.
+        language: what stands behind the fence; empty for nothing.
+        text: what it holds, without the indentation of its fence.
+    """
+
+    document: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def first_line(self) -> str:
+        return self.text.partition("\n")[0]
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}"
+
+
+def documents() -> list[Path]:
+    """Return all documents, from the root."""
+    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
+    return sorted(path for path in found if not _LEFT_OUT.intersection(path.parts))
+
+
+def blocks(*languages: str, document: str | None = None) -> list[Block]:
+    """Return the blocks in some languages, or all; of one document, or of all."""
+    found = []
+    for path in documents():
+        text = (ROOT / path).read_text()
+        for match in _BLOCK.finditer(text):
+            indentation, language, content = match.groups()
+            content = re.sub(f"^{indentation}", "", content, flags=re.MULTILINE)
+            found.append(
+                Block(str(path), text.count("\n", 0, match.start()) + 1, language, content)
+            )
+    return [
+        block
+        for block in found
+        if (not languages or block.language in languages) and document in (None, block.document)
+    ]
