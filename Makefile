@@ -57,6 +57,13 @@ STACK ?= websocket-notifications
 redrive: .venv/local.done ## send dead letters back to where they failed (STACK, or LOCAL=1)
 	@.venv/bin/python -m operations.redrive $(if $(LOCAL),--local,--stack-name $(STACK))
 
+.PHONY: smoke
+smoke: .venv/local.done ## see in a minute whether a stack works (STACK, or LOCAL=1; TOKEN, SKIP)
+	@.venv/bin/python -m operations.smoke $(if $(LOCAL),--local,--stack-name $(STACK)) \
+		$(SKIP:%=--skip %)
+
+smoke: export TOKEN ?=
+
 ##@ Check
 
 .PHONY: test

@@ -43,11 +43,16 @@ def redrive(sqs: Any, source_url: str, target_url: str) -> int:
     for message in islice(
         _messages(sqs, source_url), int(attributes["ApproximateNumberOfMessages"])
     ):
-        # Without its attributes, which only say why it failed.
-        sqs.send_message(QueueUrl=target_url, MessageBody=message["Body"])
-        sqs.delete_message(QueueUrl=source_url, ReceiptHandle=message["ReceiptHandle"])
+        send_back(sqs, message, source_url, target_url)
         moved += 1
     return moved
+
+
+def send_back(sqs: Any, message: dict[str, Any], source_url: str, target_url: str) -> None:
+    """Move one message, as it was received; it is deleted only when the other queue has it."""
+    # Without its attributes, which only say why it failed.
+    sqs.send_message(QueueUrl=target_url, MessageBody=message["Body"])
+    sqs.delete_message(QueueUrl=source_url, ReceiptHandle=message["ReceiptHandle"])
 
 
 def _messages(sqs: Any, queue_url: str) -> Iterator[dict[str, Any]]:

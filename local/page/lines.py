@@ -12,14 +12,17 @@ from local.issuer import Issuer
 
 def put_events(outputs: Mapping[str, str]) -> str:
     """Return the command that publishes an event, to be run from this folder."""
+    return f"{aws(outputs)} events put-events --entries file://events/entity-updated.json"
+
+
+def aws(outputs: Mapping[str, str]) -> str:
+    """Return the AWS CLI, as it reaches the emulator; a command of its follows."""
     return shlex.join(
         [
             *("env", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"),
             # The user's own, or the one that was installed beside this interpreter.
             "aws" if shutil.which("aws") else str(Path(sys.executable).with_name("aws")),
-            *("events", "put-events"),
             *("--endpoint-url", outputs["AwsEndpointUrl"], "--region", REGION),
-            *("--entries", "file://events/entity-updated.json"),
         ]
     )
 
