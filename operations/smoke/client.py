@@ -77,13 +77,13 @@ class Client:
         except TimeoutError:
             return frames
 
-    async def last_words(self) -> Frame:
+    async def last_words(self, within_seconds: float | None = None) -> Frame:
         """Wait until the service closes the connection; return the last frame before."""
         frame: Frame = {}
         try:
-            async with self._waiting("the end of the connection"):
+            async with self._waiting("the end of the connection", within_seconds):
                 while True:
-                    frame = await self._parsed(await self._socket.recv())
+                    frame = self._parsed(await self._socket.recv())
         except ConnectionClosed:
             return frame
 
@@ -93,12 +93,13 @@ class Client:
         await self._socket.wait_closed()
 
     @asynccontextmanager
-    async def _waiting(self, what: str) -> AsyncIterator[None]:
+    async def _waiting(self, what: str, within_seconds: float | None = None) -> AsyncIterator[None]:
+        within = self._patience if within_seconds is None else within_seconds
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(within):
                 yield
         except TimeoutError:
-            raise Failed(f"{what} did not come within {self._patience:g} s") from None
+            raise Failed(f"{what} did not come within {within:g} s") from None
 
     async def _send(self, text: str) -> None:
         try:
@@ -108,11 +109,11 @@ class Client:
 
     async def _receive(self) -> Frame:
         try:
-            return await self._parsed(await self._socket.recv())
+            return self._parsed(await self._socket.recv())
         except ConnectionClosed as closed:
             raise Failed(f"the service has closed the connection: {closed}") from closed
 
-    async def _parsed(self, text: str | bytes) -> Frame:
+    def _parsed(self, text: str | bytes) -> Frame:
         try:
             frame = json.loads(text)
         except ValueError:

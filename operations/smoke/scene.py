@@ -5,13 +5,13 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-from operations.smoke.client import Client, Frame
+from operations.smoke.client import Frame
 from operations.smoke.outcome import Failed, Skipped
 from operations.smoke.stack import SOURCE, Letter, Row
 from operations.smoke.tokens import Tokens
@@ -42,10 +42,25 @@ class Service(Protocol):
     def logged(self, log_group: str, words: Sequence[str], since: float) -> list[str]: ...
 
 
+class Client(Protocol):
+    """What a scene needs of a client; see `client.Client`."""
+
+    @property
+    def subprotocol(self) -> str | None: ...
+    async def request(self, action: str, **fields: object) -> Frame: ...
+    async def exchange(self, text: str) -> Frame: ...
+    async def push(self) -> Frame: ...
+    async def pushes_within(self, seconds: float) -> list[Frame]: ...
+    async def last_words(self, within_seconds: float | None = None) -> Frame: ...
+    async def vanish(self) -> None: ...
+
+
 class Connecting(Protocol):
     """Connects a client while a block lasts; see `client.connected`."""
 
-    def __call__(self, address: str, token: str | None, patience_seconds: float) -> Any: ...
+    def __call__(
+        self, address: str, token: str | None, patience_seconds: float
+    ) -> AbstractAsyncContextManager[Client]: ...
 
 
 class Scene:
@@ -55,6 +70,9 @@ class Scene:
         run: a name that no other run has.
         patience_seconds: how long what has to come is waited for; a cold start is within it.
         silence_seconds: how long what must not come is waited for.
+        short_token_seconds: how long a token lives whose end is waited for.
+        expire_seconds: how long after that the connection may stay open; who closes it looks once
+            a minute.
     """
 
     def __init__(
@@ -65,10 +83,14 @@ class Scene:
         *,
         patience_seconds: float = 20.0,
         silence_seconds: float = 1.5,
+        short_token_seconds: int = 15,
+        expire_seconds: float = 75.0,
     ) -> None:
         self.run = secrets.token_hex(6)
         self.patience_seconds = patience_seconds
         self.silence_seconds = silence_seconds
+        self.short_token_seconds = short_token_seconds
+        self.expire_seconds = expire_seconds
         self.began = time.time()
         self.stack = stack
         self.measured: list[float] = []

@@ -20,7 +20,11 @@ from integration.conftest import deployment
 from integration.dialogue import Dialogue, dialogues
 from integration.harness import Application, Client, Frame, eventually, unique
 from integration.test_clients import CLIENTS, following, require
+from integration.test_smoke import scene_of, stack_of
 from local.aws import HOST
+from operations.smoke.__main__ import look
+from operations.smoke.report import Report, Status
+from operations.smoke.tokens import OfSecret
 from support.documents import Block
 from support.issuer import Issuer, signed
 
@@ -454,6 +458,21 @@ async def test_with_a_secret_of_the_stack_whoever_reads_it_can_sign(
         assert await status(application, **subprotocols("websocket", bad)) == 403
         # Keys of another kind are nobody's here.
         assert await status(application, **subprotocols("websocket", token())) == 403
+        await is_found_well(application)
+
+
+async def is_found_well(application: Application) -> None:
+    """See `make smoke` find nothing wrong, with tokens that it signs itself."""
+    stack = stack_of(application)
+    scene = scene_of(application, OfSecret(stack.secret(), stack.parameters))
+    reported = Report()
+    looking = asyncio.create_task(look(scene, reported))
+    # Not waiting for the minute, which the emulator counts too.
+    while not looking.done():
+        await asyncio.to_thread(application.invoke, "ExpireFunction")
+        await asyncio.wait([looking], timeout=2)
+    assert looking.result(), reported.results
+    assert all(result.status is Status.OK for result in reported.results), reported.results
 
 
 async def test_clients_that_renew_their_tokens_in_time_miss_nothing(

@@ -393,7 +393,7 @@ ROWS_ARE = (
 def test_what_is_there_to_copy_is_copied(opened: Opened, deployed: Application) -> None:
     for name, part in (
         ("Connect with wscat", f"npx wscat -c {deployed.outputs['WebsocketUri']} -s websocket"),
-        ("Publish, from this project's folder", "events put-events --endpoint-url http://127"),
+        ("Publish, from this project's folder", "events put-events --entries file://"),
         (
             "JavaScript, in this project's folder",
             f'new NotificationsClient("{deployed.outputs["WebsocketUri"]}")',

@@ -20,11 +20,20 @@ def aws_of(application: Application) -> LocalAws:
     return LocalAws(urlsplit(application.outputs["AwsEndpointUrl"]).port or 80)
 
 
+def stack_of(application: Application) -> Stack:
+    return Stack(STACK_NAME, aws_of(application).client)
+
+
 def scene_of(
     application: Application, tokens: Tokens | None = None, patience_seconds: float = 20
 ) -> Scene:
-    stack = Stack(STACK_NAME, aws_of(application).client)
-    return Scene(stack, connected, tokens, patience_seconds=patience_seconds, silence_seconds=1)
+    return Scene(
+        stack_of(application),
+        connected,
+        tokens,
+        patience_seconds=patience_seconds,
+        silence_seconds=1,
+    )
 
 
 def named(*words: str) -> list[Check]:
@@ -67,3 +76,50 @@ async def test_all_is_well_and_nothing_is_left_and_nobody_is_disturbed(
     (letter,) = application.dead_letters(marker)
     assert letter["body"] == marker
     assert application.dead_letters(scene.run) == []
+
+
+async def failures(application: Application, *words: str) -> dict[str, str]:
+    """Return the checks that fail, of some, and what they say."""
+    scene, reported = scene_of(application, patience_seconds=2), Report()
+    await look(scene, reported, [CHECKS[0], *named(*words)])
+    return ended(reported, Status.FAILED)
+
+
+async def test_a_rule_that_is_off_is_noticed(application: Application) -> None:
+    events = aws_of(application).client("events")
+    (rule,) = [
+        rule["Name"] for rule in events.list_rules()["Rules"] if "EntityUpdated" in rule["Name"]
+    ]
+    events.disable_rule(Name=rule)
+    try:
+        failed = await failures(application, "reaches its subscriber")
+    finally:
+        events.enable_rule(Name=rule)
+    assert failed == {
+        "an event reaches its subscriber as it was published": "a frame did not come within 2 s"
+    }
+
+
+async def test_a_permission_that_a_function_lacks_is_noticed(application: Application) -> None:
+    with application.without_permissions("NotifierFunction"):
+        failed = await failures(application, "reaches its subscriber", "refused a permission")
+    assert set(failed) == {
+        "an event reaches its subscriber as it was published",
+        "no function was refused a permission",
+    }
+    why = failed["no function was refused a permission"]
+    assert why.startswith("NotifierLogGroup has ")
+    assert "the first: AccessDenied" in why
+    assert "GetItem" in why
+
+
+async def test_frames_that_come_twice_are_noticed(application: Application) -> None:
+    application.start_gateway("--fault-duplicate", "1")
+    try:
+        failed = await failures(application, "sent twice")
+    finally:
+        application.start_gateway()
+    assert failed == {
+        "an event that is sent twice is delivered once": "frames came with"
+        " ['twice', 'twice', 'the next', 'the next']",
+    }
