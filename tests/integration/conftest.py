@@ -4,10 +4,14 @@ import asyncio
 import compileall
 import fcntl
 import inspect
+import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+from uuid import uuid4
 
 import pytest
 
@@ -38,12 +42,37 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(scope="session")
 def built() -> Iterator[Path]:
-    """The template as `sam build` made it; the functions run on what is beside it."""
-    with _exclusive(_BUILD_FOLDER):
-        template = stack.build(LocalAws(free_port()), stack.Tools(), _BUILD_FOLDER)
-        # Half of what a worker needs to start is the compiler, and a burst starts dozens of them.
-        compileall.compile_dir(template.parent, quiet=2, workers=0)
-        yield template
+    """The template as `sam build` made it; the functions run on what is beside it.
+
+    The processes of one run share what the first of them built.
+    """
+    _BUILD_FOLDER.mkdir(parents=True, exist_ok=True)
+    this_run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(uuid4()))
+    with (_BUILD_FOLDER / "users").open("w") as users:
+        while not _build(this_run, users):
+            time.sleep(1)
+        yield _BUILD_FOLDER / "build/template.yaml"
+
+
+def _build(this_run: str, users: TextIO) -> bool:
+    """Build unless this run has; False while another run needs what it built.
+
+    Holds `users`, shared, from then on.
+    """
+    marker = _BUILD_FOLDER / "built-by"
+    with (_BUILD_FOLDER / "builder").open("w") as builder:
+        fcntl.flock(builder, fcntl.LOCK_EX)
+        if not marker.exists() or marker.read_text() != this_run:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            template = stack.build(LocalAws(free_port()), stack.Tools(), _BUILD_FOLDER)
+            # Half of what a worker needs to start is the compiler, and a burst starts dozens.
+            compileall.compile_dir(template.parent, quiet=2, workers=0)
+            marker.write_text(this_run)
+        fcntl.flock(users, fcntl.LOCK_SH)
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -105,12 +134,3 @@ async def warm_up(application: Application) -> None:
         )
         await client.next_frame()
     await eventually(lambda: application.subscribers(entity_id) == [], "the client is disconnected")
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock; wait while another run of the tests holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -730,7 +730,7 @@ def test_what_is_handed_on_arrives_as_it_was(
         {"sub": ABSENT},
         {"entities": [7]},
     ],
-    ids=str,
+    ids=["ended", "for another", "by another", "of nobody", "without sub", "grants are no texts"],
 )
 def test_who_shows_a_bad_token_is_refused(
     context: Any, token: str, place: str, claims: dict[str, Any]
