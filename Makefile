@@ -129,6 +129,16 @@ audit: .local/scan/done ## known vulnerabilities of the functions' dependencies 
 test-environments:
 	@$(MAKE) --no-print-directory --silent -j3 .venv/dev.done $(LOCAL_ENVIRONMENTS) $(NODE_MODULES)
 
+##@ Contract
+
+.PHONY: contract
+contract: .venv/dev.done ## write asyncapi.yaml anew, from the models in the code
+	PYTHONPATH=functions .venv/bin/python -m contract
+
+.PHONY: docs
+docs: .venv/dev.done $(NODE_MODULES) ## render the contract into one page that needs no network
+	@PYTHONPATH=functions .venv/bin/python -m contract --page docs/contract.html
+
 ##@ Environments
 
 LOCAL_ENVIRONMENTS = .local/emulator/done $(SAM_ENVIRONMENT)
@@ -159,8 +169,10 @@ endef
 .local/sam/done: local/requirements-sam.txt
 	$(call install,.local/sam,$<,the SAM CLI)
 
-# What the tests of the JavaScript client and of examples/publish.mjs need. Without npm they are skipped.
-NODE_MODULES = $(if $(shell command -v npm),$(addsuffix /node_modules/.done,client/js examples))
+# What the tests of the JavaScript client, of examples/publish.mjs and of the contract need. Without
+# npm they are skipped.
+NODE_FOLDERS = client/js examples contract/node
+NODE_MODULES = $(if $(shell command -v npm),$(addsuffix /node_modules/.done,$(NODE_FOLDERS)))
 
 %/node_modules/.done: %/package.json
 	@echo "Installing what the tests of $* need ..."
@@ -169,4 +181,4 @@ NODE_MODULES = $(if $(shell command -v npm),$(addsuffix /node_modules/.done,clie
 
 .PHONY: clean
 clean: ## remove all that make made
-	rm -rf .venv .local .aws-sam client/js/node_modules examples/node_modules
+	rm -rf .venv .local .aws-sam $(addsuffix /node_modules,$(NODE_FOLDERS)) docs/contract.html

@@ -69,6 +69,15 @@ class Schemas:
             self.by_name[name] |= _object(model, self) if is_typeddict(model) else self._made(model)
         return {"$ref": self._prefix + name}
 
+    def object(self, model: type) -> Schema:
+        """Return the schema of an object, which nothing refers to."""
+        return _object(model, self)
+
+    def add(self, name: str, schema: Schema) -> Schema:
+        """Add a schema; return a reference to it."""
+        self.by_name[name] = schema
+        return {"$ref": self._prefix + name}
+
     def of(self, annotation: Any) -> Schema:
         """Return the schema of a type, or a reference to it."""
         if is_typeddict(annotation) or _is_named(annotation):

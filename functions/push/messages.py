@@ -647,18 +647,25 @@ class PublishedEvent:
     """An event that publishers put on the bus.
 
     Attributes:
+        name: in the contract.
         detail_type: tells it from others; its rule goes by nothing else.
         detail: what the publisher says.
         becomes: the frame that clients get for it.
     """
 
+    name: str
     detail_type: str
     detail: type
     becomes: type
 
 
 EVENTS = (
-    PublishedEvent(ENTITY_UPDATED, EntityUpdatedDetail, EntityUpdated),
-    PublishedEvent(SEND_USER_PUSH, SendUserPushNotificationDetail, UserPushNotification),
-    PublishedEvent(DISCONNECT_USER, DisconnectUserDetail, Disconnect),
+    PublishedEvent("EntityUpdatedEvent", ENTITY_UPDATED, EntityUpdatedDetail, EntityUpdated),
+    PublishedEvent(
+        "SendUserPushNotificationEvent",
+        SEND_USER_PUSH,
+        SendUserPushNotificationDetail,
+        UserPushNotification,
+    ),
+    PublishedEvent("DisconnectUserEvent", DISCONNECT_USER, DisconnectUserDetail, Disconnect),
 )

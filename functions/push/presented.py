@@ -9,8 +9,8 @@ from identity.errors import InvalidToken
 
 SUBPROTOCOL = "websocket"
 # For tokens with characters that a subprotocol may not hold; as Kubernetes writes them.
-_ENCODED = "base64url.bearer.authorization."
-_QUERY_NAME = "access_token"
+ENCODED = "base64url.bearer.authorization."
+QUERY_NAME = "access_token"
 
 
 def presented(event: Mapping[str, Any], *, in_query_string: bool) -> str:
@@ -26,7 +26,7 @@ def presented(event: Mapping[str, Any], *, in_query_string: bool) -> str:
     ]
     if in_query_string:
         query = event.get("multiValueQueryStringParameters") or {}
-        tokens += query.get(_QUERY_NAME) or []
+        tokens += query.get(QUERY_NAME) or []
     if len(tokens) != 1:
         raise InvalidToken("more than one token" if tokens else "no token")
     return str(tokens[0])
@@ -40,8 +40,8 @@ def _values(headers: Mapping[str, Any], name: str) -> list[str]:
 def _of_subprotocols(lines: Iterable[str]) -> Iterable[str]:
     names = [name.strip() for line in lines for name in line.split(",")]
     for name in names:
-        if name.startswith(_ENCODED):
-            yield _decoded(name.removeprefix(_ENCODED))
+        if name.startswith(ENCODED):
+            yield _decoded(name.removeprefix(ENCODED))
         elif name and name != SUBPROTOCOL:
             yield name
 

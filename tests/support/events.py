@@ -19,8 +19,13 @@ def load(name: str) -> Any:
 
 
 def message(name: str, body: object, connection_id: str = CONNECTION_ID) -> dict[str, Any]:
-    """Return a route's event with another frame; a `str` or None is the frame itself."""
+    """Return a route's event with another frame; a `str` or None is the frame itself.
+
+    An object gets the action by which API Gateway finds the route.
+    """
     event: dict[str, Any] = load(name)
+    if isinstance(body, dict) and name != "default":
+        body = {"action": name} | body
     event["body"] = body if body is None or isinstance(body, str) else json.dumps(body)
     event["requestContext"]["connectionId"] = connection_id
     return event

@@ -23,6 +23,7 @@ from identity.claims import MAX_TENANT_LENGTH, MAX_USER_LENGTH, Identity
 from identity.errors import KeysUnavailable
 from push import wiring
 from push.connection import RouteEvent, authorizer_context
+from push.events import SEND_USER_PUSH
 from push.topics import ENTITY, USER, Log, Topic
 from support import events
 from support.issuer import ABSENT, AUDIENCE, ISSUER, SECRET, Issuer
@@ -119,8 +120,10 @@ def publish(topic: Topic, *event_ids: str) -> None:
     """Log events of a topic that is watched."""
     log = Log(wiring.table(), kept_seconds=604_800)
     for event_id in event_ids:
-        body = events.encoded(events.entity_updated(event_id, entityId="unused"))
-        event = replace(events.parsed(body), topic=topic)
+        said = events.entity_updated(event_id, entityId=topic.id)
+        if topic.kind == USER:
+            said |= {"detail-type": SEND_USER_PUSH, "detail": {"userId": topic.id}}
+        event = replace(events.parsed(events.encoded(said)), topic=topic)
         head = wiring.table().head(topic)
         assert head
         assert log.append(event, head, head.cursor)

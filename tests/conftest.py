@@ -1,0 +1,4 @@
+"""What holds for all tests."""
+
+# Before anything imports a route.
+import support.held  # noqa: F401
