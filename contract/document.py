@@ -244,7 +244,8 @@ def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
                 "action": "receive",
                 "channel": _to("channels", _SOCKET),
                 "title": action.name,
-                "summary": action.summary,
+                # The renderer shows this, and no title.
+                "summary": f"{action.name}: {action.summary}",
                 "description": _codes(action.codes),
                 "x-error-codes": [code.code for code in action.codes],
                 "messages": _of_channel(_SOCKET, action.requests),

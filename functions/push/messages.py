@@ -522,7 +522,7 @@ _OF_TOKENS = (errors.Forbidden, errors.TokenExpired)
 ACTIONS = (
     Action(
         "subscribe",
-        "Subscribe, and recover what was missed",
+        "subscribe, and recover what was missed",
         (SubscribeRequest, SubscribeUserRequest, SubscribeSeveralRequest),
         (Subscribed, SubscribedUser, SubscribedSeveral),
         (
@@ -537,7 +537,7 @@ ACTIONS = (
     ),
     Action(
         "history",
-        "Ask for what came after a cursor",
+        "ask for what came after a cursor",
         (HistoryRequest, HistoryUserRequest),
         (History, UserHistory),
         (
@@ -551,22 +551,28 @@ ACTIONS = (
     ),
     Action(
         "unsubscribe",
-        "Unsubscribe",
+        "end subscriptions",
         (UnsubscribeRequest, UnsubscribeSeveralRequest),
         (Unsubscribed, UnsubscribedSeveral),
         (errors.InvalidEntityId, errors.InvalidEntities, errors.ConnectionGone, *_OF_ANY),
     ),
     Action(
         "subscriptions",
-        "List the subscriptions",
+        "list the subscriptions",
         (SubscriptionsRequest,),
         (Subscriptions,),
         (errors.ConnectionGone, *_OF_ANY),
     ),
-    Action("ping", "Ping", (PingRequest,), (Pong,), (errors.ConnectionGone, *_OF_ANY)),
+    Action(
+        "ping",
+        "keep the connection open, and see that it is known",
+        (PingRequest,),
+        (Pong,),
+        (errors.ConnectionGone, *_OF_ANY),
+    ),
     Action(
         "authenticate",
-        "Renew the token",
+        "go on with another token",
         (AuthenticateRequest,),
         (Authenticated,),
         (*_OF_TOKENS, errors.ConnectionGone, *_OF_ANY),
