@@ -1,7 +1,6 @@
 """The page that `make docs` makes of the contract, in a browser without network."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
