@@ -112,7 +112,7 @@ class Dialogue:
         verb, _, rest = line.partition(" ")
         match verb:
             case "→":
-                await self.client.socket.send(_NAME.sub(self._named, _TOKEN.sub(self._token, rest)))
+                await self.client.say(_NAME.sub(self._named, _TOKEN.sub(self._token, rest)))
             case "←":
                 template = json.loads(_NUMBER.sub(r':"#\1"', rest))
                 if template.get("code") == "TokenExpired" and template["type"] == "Disconnect":

@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from local import stack
 from local.aws import HOST, LocalAws
+from support.contract import Conversation, contract
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -89,6 +90,7 @@ class Client:
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
+        self._held = Conversation()
         self._request_ids = count(1)
         self._pushed: deque[Frame] = deque()
 
@@ -133,11 +135,16 @@ class Client:
 
     async def exchange(self, text: str) -> Frame:
         """Send a text as it is and return the frame that follows."""
-        await self.socket.send(text)
+        await self.say(text)
         return await self.next_frame()
 
     async def send(self, frame: Frame) -> None:
-        await self.socket.send(json.dumps(frame))
+        await self.say(json.dumps(frame))
+
+    async def say(self, text: str) -> None:
+        """Send a text as it is."""
+        self._held.says(text)
+        await self.socket.send(text)
 
     async def next_frame(self, within_seconds: float = DEADLINE_SECONDS) -> Frame:
         """Return the next frame that has not been looked at."""
@@ -155,7 +162,7 @@ class Client:
             while True:
                 # What is there is returned all the same.
                 async with asyncio.timeout(0):
-                    self._pushed.append(_parsed(await self.socket.recv()))
+                    self._pushed.append(self._heard(await self.socket.recv()))
         return self.kept()
 
     def kept(self) -> list[Frame]:
@@ -171,14 +178,18 @@ class Client:
 
     async def _receive(self, within_seconds: float = DEADLINE_SECONDS) -> Frame:
         async with asyncio.timeout(within_seconds):
-            return _parsed(await self.socket.recv())
+            return self._heard(await self.socket.recv())
+
+    def _heard(self, text: str | bytes) -> Frame:
+        assert isinstance(text, str), "a frame must be text"
+        frame = json.loads(text)
+        assert isinstance(frame, dict), "a frame must be an object"
+        self._held.hears(frame)
+        return frame
 
 
-def _parsed(text: str | bytes) -> Frame:
-    assert isinstance(text, str), "a frame must be text"
-    frame = json.loads(text)
-    assert isinstance(frame, dict), "a frame must be an object"
-    return frame
+class Poison(str):
+    """A message that is to be a dead letter; every other one is an event of the contract."""
 
 
 class Application:
@@ -259,12 +270,18 @@ class Application:
         """Put an `Entity Updated` event on the bus, and return its id."""
         return self.put_event({"entityId": entity_id, **detail})
 
-    def put_event(self, detail: dict[str, Any]) -> str:
+    def put_event(self, detail: dict[str, Any], *, is_poison: bool = False) -> str:
         (entry,) = event_file("entity-updated.json")
-        return self.put_entry(entry | {"Detail": json.dumps(detail)})
+        return self.put_entry(entry | {"Detail": json.dumps(detail)}, is_poison=is_poison)
 
-    def put_entry(self, entry: dict[str, Any]) -> str:
-        """Put an entry on the bus of the stack, and return the id of the event."""
+    def put_entry(self, entry: dict[str, Any], *, is_poison: bool = False) -> str:
+        """Put an entry on the bus of the stack, and return the id of the event.
+
+        Whether it is to be refused has to be said: every other one is of the contract.
+        """
+        if not is_poison:
+            detail = json.loads(entry["Detail"])
+            _check_event(envelope() | {"detail-type": entry["DetailType"], "detail": detail})
         result = self._events.put_events(
             Entries=[{"EventBusName": self.outputs["EventBusName"], **entry}]
         )
@@ -273,6 +290,9 @@ class Application:
 
     def enqueue(self, *bodies: str) -> None:
         """Send up to ten messages to the notifier's queue at once, past EventBridge."""
+        for body in bodies:
+            if not isinstance(body, Poison):
+                _check_event(json.loads(body))
         result = self.sqs.send_message_batch(
             QueueUrl=self.outputs["NotificationQueueUrl"],
             Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)],
@@ -528,6 +548,11 @@ class Application:
             TableName=self.outputs["TableName"],
             Key={"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}},
         )
+
+
+def _check_event(event: Any) -> None:
+    problem = contract().event_problem(event)
+    assert problem is None, problem
 
 
 def _plain(item: Any) -> Row:

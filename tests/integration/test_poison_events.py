@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from integration.harness import Application, envelope, unique
+from integration.harness import Application, Poison, envelope, unique
 
 Body = Callable[[str], str]
 
@@ -36,7 +36,7 @@ async def test_a_poison_event_from_the_bus_ends_in_the_dead_letter_queue_with_it
     application: Application, detail: dict[str, Any], code: str
 ) -> None:
     marker = unique("poison")
-    event_id = application.put_event({**detail, "message": marker})
+    event_id = application.put_event({**detail, "message": marker}, is_poison=True)
 
     letter = await application.dead_letter(marker)
 
@@ -93,7 +93,7 @@ async def test_poison_in_the_queue_is_set_aside_unchanged_and_its_neighbours_are
     before, after = map(json.dumps, neighbours[:2]), map(json.dumps, neighbours[2:])
     async with application.client() as client:
         await client.subscribe(entity_id)
-        application.enqueue(*before, poison, *after)
+        application.enqueue(*before, Poison(poison), *after)
         letter = await application.dead_letter(marker)
         await application.settled()
 
@@ -108,7 +108,7 @@ async def test_poison_in_the_queue_is_set_aside_unchanged_and_its_neighbours_are
 
 async def test_a_batch_of_poison_alone_is_set_aside_whole(application: Application) -> None:
     marker = unique("poison")
-    bodies = [f"{marker} {number}" for number in range(10)]
+    bodies = [Poison(f"{marker} {number}") for number in range(10)]
     application.enqueue(*bodies)
     await application.settled()
 
@@ -155,7 +155,8 @@ async def test_an_event_of_another_detail_type_does_not_reach_the_notifier(
                 "Source": "my.application",
                 "DetailType": "Entity Deleted",
                 "Detail": json.dumps({"entityId": entity_id, "message": marker}),
-            }
+            },
+            is_poison=True,
         )
         application.publish(entity_id, message="what counts")
         await application.settled()

@@ -130,6 +130,27 @@ def contract() -> Contract:
     return Contract(document())
 
 
+class Conversation:
+    """One connection, held to the contract: what a client says, and what it hears."""
+
+    def __init__(self) -> None:
+        self._asked: dict[object, Any] = {}
+
+    def says(self, text: str) -> None:
+        """Remember a frame of the client, so that it is judged with its reply."""
+        request = parsed(text)
+        request_id = request.get("requestId") if isinstance(request, dict) else None
+        if isinstance(request_id, str | int):
+            self._asked[request_id] = request
+
+    def hears(self, frame: Any) -> None:
+        """Raise `Broken` unless a frame is one of the service's, and goes with its request."""
+        if isinstance(frame, dict) and "type" in frame and frame.get("requestId") in self._asked:
+            contract().check_exchange(self._asked.pop(frame["requestId"]), frame)
+        else:
+            contract().check_service(frame)
+
+
 def parsed(text: str | None) -> Any:
     """Return what a frame says; None if it is no JSON."""
     try:

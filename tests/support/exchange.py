@@ -13,6 +13,7 @@ from threading import RLock
 from typing import NamedTuple
 
 from management_api import Outcome, Payload, Request, Result
+from support.contract import contract, parsed
 
 NOW = 1_795_484_900.0
 
@@ -65,6 +66,7 @@ class FakeWindow:
         self._under_way: list[tuple[float, Outcome]] = []
 
     def post(self, connection_id: str, payload: Payload) -> None:
+        contract().check_service(parsed(payload.body.decode()))
         self._send(Request.post(connection_id, payload, self))
 
     def close_connection(self, connection_id: str) -> None:

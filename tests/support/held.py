@@ -42,14 +42,15 @@ def message_route(handler: Callable[[Connection, Request], Reply]) -> LambdaHand
 def parse(text: str, *, with_tenants: bool = False) -> events.Event | events.Kick:
     """Read an event as the notifier does: what it takes is an event of the contract, and only that.
 
-    How large the frame becomes is not a schema's to say, nor whether there is such a time.
+    How large or how deep it may be is not a schema's to say, nor whether there is such a time.
     """
     said = parsed(text)
     problem = contract().event_problem(_as_read(said, with_tenants=with_tenants))
     try:
         event = _parse(text, with_tenants=with_tenants)
     except EventRejected as rejection:
-        if not problem and rejection.code not in _IN_WORDS and is_portable(said):
+        in_words = rejection.code in _IN_WORDS or "nested too deeply" in str(rejection)
+        if not problem and not in_words and is_portable(said):
             raise Broken(f"it is an event, and was rejected: {rejection}") from rejection
         raise
     if problem:

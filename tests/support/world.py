@@ -43,6 +43,7 @@ from push.jobs import Letter
 from push.subscriptions import Subscriptions, forget
 from push.topics import Log, Topic
 from support import events
+from support.contract import contract
 from support.dynamodb import DynamoDB
 
 T = TypeVar("T")
@@ -610,6 +611,7 @@ class _Window:
         def run() -> None:
             result, arrived, unknown = world.post(connection_id, payload)
             frame = json.loads(payload.body)
+            contract().check_service(frame)
             post = None
             if "id" in frame:
                 if world.audit:
