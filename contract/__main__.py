@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from contract import tools
+from contract import registry, tools
 from contract.document import PATH, document, text
 from contract.examples import by_message
 
@@ -15,6 +15,7 @@ def main() -> None:
     made = document(by_message())
     if page is None:
         PATH.write_text(text(made))
+        registry.TEMPLATE.write_text(registry.into(registry.TEMPLATE.read_text()))
         return
     if not tools.are_installed():
         parser.error("npm is needed, and was not there")

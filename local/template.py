@@ -4,7 +4,8 @@ The template is written for AWS. Seven things differ here. All but what is made 
 the stack stands are done to a copy of what `sam build` made:
 
 - the emulator's CloudFormation refuses a template that holds a type it does not know. Route
-  responses are taken out, and made through the API;
+  responses are taken out, and made through the API; a registry of schemas is taken out, for
+  nothing here would read it;
 - it makes tables that keep what has expired. That is switched on through the API, too;
 - it hands on the value of a `Number` parameter as a string, over which its queue pollers stumble:
   in event source mappings the number itself takes the reference's place;
@@ -95,6 +96,8 @@ def adapt(
                         key=properties["RouteResponseKey"],
                     )
                 )
+            case "AWS::EventSchemas::Registry" | "AWS::EventSchemas::Schema":
+                continue
             case "AWS::Lambda::EventSourceMapping":
                 resources[logical_id] = resource | {
                     "Properties": _with_numbers(properties, numbers)

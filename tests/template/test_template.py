@@ -732,7 +732,7 @@ def test_a_log_s_head_outlives_what_its_cursors_are_good_for() -> None:
     assert DAY_SECONDS <= history["MinValue"] <= history["Default"] <= history["MaxValue"]
 
 
-@pytest.mark.parametrize("name", ["LogUnwatched", "PointInTimeRecovery"])
+@pytest.mark.parametrize("name", ["LogUnwatched", "PointInTimeRecovery", "EventSchemaRegistry"])
 def test_what_can_be_switched_on_is_off(name: str) -> None:
     assert PARAMETERS[name]["Default"] == "false"
     assert set(PARAMETERS[name]["AllowedValues"]) == {"false", "true"}

@@ -9,6 +9,8 @@ import pytest
 from local.template import RouteResponse, adapt, run_in_place, times_to_live
 from support import template
 
+TAKEN_OUT = ("AWS::ApiGatewayV2::RouteResponse", "AWS::EventSchemas::")
+
 
 def test_route_responses_are_taken_out_and_returned() -> None:
     adapted, responses = adapt(template.written(), "127.0.0.1:3001", {})
@@ -17,6 +19,13 @@ def test_route_responses_are_taken_out_and_returned() -> None:
     assert "AWS::ApiGatewayV2::RouteResponse" not in kinds
     assert RouteResponse("WebSocketApi", "WebSocketApiPingRoute", "$default") in responses
     assert len(responses) == 7
+
+
+def test_a_registry_of_schemas_is_taken_out() -> None:
+    adapted, _ = adapt(template.written(), "127.0.0.1:3001", {"EventSchemaRegistry": "true"})
+
+    kinds = {resource["Type"] for resource in adapted["Resources"].values()}
+    assert not [kind for kind in kinds if kind.startswith("AWS::EventSchemas")]
 
 
 def test_the_public_address_becomes_the_gateway_s() -> None:
@@ -108,8 +117,7 @@ def test_all_else_stays_as_it_is() -> None:
     changed = {
         name
         for name, resource in original["Resources"].items()
-        if adapted["Resources"].get(name) != resource
-        and resource["Type"] != "AWS::ApiGatewayV2::RouteResponse"
+        if adapted["Resources"].get(name) != resource and not resource["Type"].startswith(TAKEN_OUT)
     }
     assert changed == {
         *("NotifierFunction", "NotifierEventSource"),
