@@ -1,6 +1,7 @@
 """The documents of the repository, and the blocks of code in them."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +59,25 @@ def blocks(*languages: str, document: str | None = None) -> list[Block]:
         for block in found
         if (not languages or block.language in languages) and document in (None, block.document)
     ]
+
+
+def prose(document: Path) -> str:
+    """Return what a document holds beside its blocks."""
+    return _BLOCK.sub("", (ROOT / document).read_text())
+
+
+# Of a block: its document and its first line, or, in a program, which begins with imports as others
+# do, a line that it alone has; of either, the beginning will do.
+Key = tuple[str, str]
+
+
+def key_of(block: Block, keys: Iterable[Key]) -> Key | None:
+    """Return by which of some keys a block is known."""
+    lines = block.text.splitlines() if block.language in ("js", "python") else [block.first_line]
+    known = [
+        (document, beginning)
+        for document, beginning in keys
+        if document == block.document and any(line.startswith(beginning) for line in lines)
+    ]
+    assert len(known) < 2, known
+    return known[0] if known else None
