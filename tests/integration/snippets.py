@@ -38,11 +38,7 @@ class Program:
 
     async def prints(self, *lines: str) -> None:
         """Wait until these lines are all that it has printed."""
-        try:
-            await eventually(lambda: len(self.printed) >= len(lines), "it prints")
-        except AssertionError as exc:
-            exc.add_note("".join(self.complaints))
-            raise
+        await eventually(lambda: len(self.printed) >= len(lines), "it prints")
         assert self.printed == list(lines)
 
     async def read(self, stream: asyncio.StreamReader | None, take: Callable[[str], None]) -> None:
@@ -58,16 +54,19 @@ async def program(*command: str | Path, **environment: str) -> AsyncIterator[Pro
         *command, env={**os.environ, **environment}, stdout=PIPE, stderr=PIPE
     )
     running = Program(process)
+    readers = [
+        asyncio.create_task(running.read(process.stdout, running.printed.append)),
+        asyncio.create_task(running.read(process.stderr, running.complaints.append)),
+    ]
     try:
-        async with asyncio.TaskGroup() as reading:
-            reading.create_task(running.read(process.stdout, running.printed.append))
-            reading.create_task(running.read(process.stderr, running.complaints.append))
-            try:
-                yield running
-            finally:
-                with suppress(ProcessLookupError):
-                    process.kill()
+        yield running
+    except AssertionError as exc:
+        exc.add_note("\n".join(running.complaints))
+        raise
     finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.gather(*readers)
         await process.wait()
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from support import template
@@ -37,6 +38,7 @@ class Block:
         return f"{self.document}:{self.line}"
 
 
+@cache
 def documents() -> list[Path]:
     """Return all documents, from the root."""
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
@@ -45,20 +47,24 @@ def documents() -> list[Path]:
 
 def blocks(*languages: str, document: str | None = None) -> list[Block]:
     """Return the blocks in some languages, or all; of one document, or of all."""
+    return [
+        block
+        for block in _blocks()
+        if (not languages or block.language in languages) and document in (None, block.document)
+    ]
+
+
+@cache
+def _blocks() -> list[Block]:
     found = []
     for path in documents():
         text = (ROOT / path).read_text()
         for match in _BLOCK.finditer(text):
             indentation, language, content = match.groups()
             content = re.sub(f"^{indentation}", "", content, flags=re.MULTILINE)
-            found.append(
-                Block(str(path), text.count("\n", 0, match.start()) + 1, language, content)
-            )
-    return [
-        block
-        for block in found
-        if (not languages or block.language in languages) and document in (None, block.document)
-    ]
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Block(str(path), line, language, content))
+    return found
 
 
 def prose(document: Path) -> str:

@@ -12,11 +12,12 @@ from local.sam_version import OLDEST
 from push import errors, json_text, protocol, subscriptions, topics
 from push import events as push_events
 from support import events, template
+from support.documents import documents
 
 ROOT = template.PATH.parent
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCUMENTS = [ROOT / path for path in documents()]
 
 
 def subclasses(cls: type) -> set[type]:
@@ -32,13 +33,13 @@ def table_after(heading: str, text: str = README) -> list[str]:
     return rows[1:]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_make_target_that_is_named_exists(path: Path) -> None:
     listed = subprocess.run(
         ["make", "--no-print-directory", "help"],
@@ -51,7 +52,7 @@ def test_every_make_target_that_is_named_exists(path: Path) -> None:
         assert re.search(rf"^{target} ", listed, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_json_in_documents_is_json(path: Path) -> None:
     for block in re.findall(r"```json\n(.*?)```", path.read_text(), re.DOTALL):
         json.loads(block)
