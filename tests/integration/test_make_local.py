@@ -138,9 +138,13 @@ async def ask(address: str, token: str, entity_id: str) -> dict[str, object]:
 
 
 def make_token(**variables: str) -> subprocess.CompletedProcess[str]:
+    return make("token", **variables)
+
+
+def make(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     settings = [f"{name}={value}" for name, value in variables.items()]
     return subprocess.run(
-        [MAKE, "--no-print-directory", "token", *settings],
+        [MAKE, "--no-print-directory", target, *settings],
         cwd=stack.ROOT,
         capture_output=True,
         text=True,
@@ -390,6 +394,12 @@ async def test_with_auth_it_prints_a_token_with_which_the_printed_lines_work(
         assert refusal.value.response.status_code in (401, 403)
     with pytest.raises(InvalidStatus):
         await connect(address)
+
+    smoked = await asyncio.to_thread(make, "smoke", LOCAL="1", SKIP="poison permission")
+    assert smoked.returncode == 0, smoked.stdout + smoked.stderr
+    assert smoked.stdout.count("\nskipped") == 3
+    assert "(a token of make local lives for whole minutes)" in smoked.stdout
+    assert "without a token nobody gets in\n" in smoked.stdout
 
     for secret in (token, other, forged):
         assert secret.rpartition(".")[2] not in written()
