@@ -34,8 +34,18 @@ class Access(NamedTuple):
             raise TokenExpired("The token of this connection is past its time.")
         return identity
 
-    def covers(self, entity: Topic, identity: Identity) -> bool:
-        return cover(identity.grants, entity.id, self.delimiter)
+    def covers(self, topic: Topic, identity: Identity) -> bool:
+        """Whether a token allows a topic of its tenant; its user's own it always does."""
+        return topic.kind == USER or cover(identity.grants, topic.id, self.delimiter)
+
+    def ends_at(self, row: "ConnectionRow | None", topic: Topic) -> int:
+        """Return when a subscription ends by what its connection's item says now.
+
+        In seconds since the epoch; 0 where there is none, or the token does not allow it.
+        """
+        if row is None or row.identity is None or topic not in row.topics:
+            return 0
+        return row.identity.expires_at if self.covers(topic, row.identity) else 0
 
     def topic(self, topic: Topic, identity: Identity) -> Topic:
         """Return a topic of a request as it is for a user; raise `Forbidden`.

@@ -17,6 +17,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from management_api import Exchange
+from push.access import Access
 from push.adapters.queues import DeadLetters, Letters, Receipts
 from push.adapters.table import Table
 from push.delivery import Delivery, Unresponsive
@@ -70,7 +71,7 @@ class Posting:
     dead_letters: DeadLetters
     receipts: Receipts
     unresponsive: Unresponsive
-    with_tokens: bool = False
+    access: Access | None = None
     with_tenants: bool = False
     revoked_seconds: int = 0
 
@@ -86,7 +87,7 @@ class Posting:
             seconds_left=seconds_left,
             unresponsive=self.unresponsive,
             log_unwatched=self.log_unwatched,
-            with_tokens=self.with_tokens,
+            access=self.access,
         )
 
 

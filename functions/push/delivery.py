@@ -17,6 +17,7 @@ from math import inf
 from typing import Protocol
 
 from management_api import Outcome, Payload, Result
+from push.access import Access
 from push.adapters.table import LAST, Table
 from push.closing import OPENING_SECONDS, ShuttingOut, Window, Windows, close, farewell
 from push.errors import EventRejected, ServiceUnavailable
@@ -78,20 +79,21 @@ class Delivery:
         seconds_left: Callable[[], float],
         unresponsive: "Unresponsive",
         log_unwatched: bool = False,
-        with_tokens: bool = False,
+        access: Access | None = None,
         side_by_side: SideBySide = side_by_side,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Take the services; `window` opens a walk's window.
 
-        `with_tokens` where subscriptions end with a token.
+        `access` where subscriptions end with a token.
         """
         self.clock = clock
         self.wall_clock = wall_clock
         # When subscriptions end that have been read, by topic; None where they do not.
         self._ends: defaultdict[Topic, dict[str, int]] | None = None
-        if with_tokens:
+        self._access = access
+        if access is not None:
             self._ends = defaultdict(dict)
         self.table = table
         self.letters = letters
@@ -190,8 +192,16 @@ class Delivery:
     def look_up(self, topic: Topic, connection_ids: Sequence[str]) -> None:
         """Find out when subscriptions end that have not been read, or have ended."""
         if (ends := self.ends(topic)) is not None:
-            found = self._side_by_side(lambda each: self.table.ends_at(each, topic), connection_ids)
+            found = self._side_by_side(lambda each: self._ends_at(each, topic), connection_ids)
             ends |= zip(connection_ids, found, strict=True)
+
+    def _ends_at(self, connection_id: str, topic: Topic) -> int:
+        """Return when a subscription ends; 0 if there is none."""
+        ends_at = self.table.ends_at(connection_id, topic)
+        if self._access and 0 < ends_at <= self.wall_clock():
+            # Whoever renewed the token may have died before it wrote this: the item is what counts.
+            return self._access.ends_at(self.table.connection(connection_id), topic)
+        return ends_at
 
     def is_out_of_time(self) -> bool:
         """Whether what is left of the invocation is only enough to end in order."""

@@ -12,7 +12,7 @@ from push.connection import Connection
 from push.errors import ConnectionGone, Forbidden
 from push.observability import count, logger
 from push.side_by_side import SideBySide, side_by_side
-from push.topics import USER, Topic
+from push.topics import Topic
 
 if TYPE_CHECKING:
     from identity.tokens import Verifier
@@ -49,7 +49,9 @@ class Renewal:
         What it is subscribed to lives as long as the new token. What that does not allow ends, and
         the client is told, with a frame for each.
 
-        The item goes first: whoever subscribes meanwhile meets its new token, or is in its set.
+        The item goes before the rows that it prolongs: whoever subscribes meanwhile meets its new
+        token, or is in its set. Where this dies in between, a post that finds such a row past its
+        time looks at the item (`Access.ends_at`), and goes out.
 
         Raises:
             ConnectionGone: the connection is not known.
@@ -71,6 +73,8 @@ class Renewal:
             raise Forbidden("The token is revoked.")
         if identity.expires_at < connection.ttl_seconds:
             self._table.note_expiry(connection_id, identity.expires_at)
+        # First: whoever dies after this has told the client, and the old token still counts.
+        self._end(connection_id, self._lost(row.topics, identity))
         topics = self._table.renew(connection_id, old, identity)
         if topics is None:
             raise Forbidden("Another token came at the same time.")
@@ -85,20 +89,25 @@ class Renewal:
 
     def _apply(self, connection: Connection, topics: frozenset[Topic], identity: Identity) -> None:
         """Let subscriptions live as long as a token, and end those that it does not allow."""
-        lost = [topic for topic in topics if not self._is_allowed(topic, identity)]
+        lost = self._lost(topics, identity)
         kept = topics.difference(lost)
         self._side_by_side(
             lambda topic: self._table.prolong(connection, topic, identity), list(kept)
         )
-        if lost:
-            self._table.delete_subscriptions(connection.connection_id, lost)
-            self._table.take_topics(connection.connection_id, frozenset(lost))
-            self._exchange.run([lambda: self._tell(connection.connection_id, lost)])
-            count("SubscriptionsRemoved", len(lost))
-            logger.info("unsubscribed", topics=[topic.digest for topic in lost])
+        self._end(connection.connection_id, lost)
 
-    def _is_allowed(self, topic: Topic, identity: Identity) -> bool:
-        return topic.kind == USER or self._access.covers(topic, identity)
+    def _lost(self, topics: frozenset[Topic], identity: Identity) -> list[Topic]:
+        return [topic for topic in topics if not self._access.covers(topic, identity)]
+
+    def _end(self, connection_id: str, topics: Sequence[Topic]) -> None:
+        """End subscriptions, and tell the client of each."""
+        if not topics:
+            return
+        self._table.delete_subscriptions(connection_id, topics)
+        self._table.take_topics(connection_id, frozenset(topics))
+        self._exchange.run([lambda: self._tell(connection_id, topics)])
+        count("SubscriptionsRemoved", len(topics))
+        logger.info("unsubscribed", topics=[topic.digest for topic in topics])
 
     def _tell(self, connection_id: str, topics: Sequence[Topic]) -> None:
         """Say that subscriptions have ended; whether that arrives is not waited for again."""

@@ -1,6 +1,5 @@
 """Who is shut out: users who are kicked, and connections whose tokens have ended."""
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,41 +10,27 @@ import pytest
 
 from identity.claims import Identity
 from management_api import Result
-from push.adapters.table import Table
 from push.closing import ShuttingOut
 from push.connection import Connection
-from push.delivery import Delivery, Unresponsive
 from push.errors import Finished, Forbidden, ServiceUnavailable
 from push.events import Kick
 from push.subscriptions import forget, remember
-from push.topics import Log, Topic
-from support.dynamodb import DynamoDB
-from support.exchange import NOW, Clock, FakeExchange, Told
+from push.topics import Topic
+from support.exchange import NOW, Clock, Told
 from support.rows import topics_of
+from support.services import Services
 
 MINUTES = 15
 DAY_SECONDS = 86_400
 ENTITY = Topic.entity("e")
 
 
-class Letters:
-    """A queue that is not used."""
-
-    def send(self, *_: Any) -> None:
-        raise AssertionError("nothing is sent")
-
-
 @dataclass
-class Stack:
-    """The table, API Gateway, and who shuts out."""
-
-    clock: Clock
+class Stack(Services):
+    """The services, and who shuts out."""
 
     def __post_init__(self) -> None:
-        self.dynamodb = DynamoDB()
-        client: Any = self.dynamodb
-        self.table = Table(client, "table", clock=self.clock, sleep=self.clock.sleep)
-        self.exchange = FakeExchange(self.clock)
+        super().__post_init__()
         self.out = ShuttingOut(self.table, self.exchange.window, clock=self.clock)
 
     def admit(
@@ -83,9 +68,6 @@ class Stack:
         assert {row for row in rows if row.startswith("CONNECTION#")} == set(pks)
         return sorted(pk.partition("#")[2] for pk in pks)
 
-    def frames(self, connection_id: str) -> list[dict[str, Any]]:
-        return [json.loads(frame) for frame in self.exchange.frames(connection_id)]
-
     def noted(self) -> list[tuple[int, str]]:
         minute = int(self.clock.now) // 60
         minutes = range(minute - 200, minute + 200)
@@ -112,7 +94,7 @@ def test_a_kicked_user_is_told_closed_and_forgotten_everywhere(stack: Stack) -> 
     stack.kick(reason="lost phone")
 
     goodbye = {"type": "Disconnect", "code": "Kicked", "reconnect": False, "reason": "lost phone"}
-    assert stack.frames("phone=") == stack.frames("laptop=") == [goodbye]
+    assert stack.frames_of("phone=") == stack.frames_of("laptop=") == [goodbye]
     assert sorted(stack.exchange.closed) == ["laptop=", "phone="]
     assert stack.known() == []
 
@@ -122,7 +104,7 @@ def test_a_kick_without_a_reason_says_none(stack: Stack) -> None:
 
     stack.kick()
 
-    assert stack.frames("c=") == [{"type": "Disconnect", "code": "Kicked", "reconnect": False}]
+    assert stack.frames_of("c=") == [{"type": "Disconnect", "code": "Kicked", "reconnect": False}]
 
 
 def test_what_it_hears_ends_before_it_is_told_and_it_is_forgotten_after_it_is_closed(
@@ -262,29 +244,13 @@ def test_wherever_a_kick_dies_once_more_closes_all(stack: Stack, dies_at: int) -
     assert topics_of(stack.table, "a=") is topics_of(stack.table, "b=") is None
 
 
-def delivery(stack: Stack) -> Delivery:
-    return Delivery(
-        stack.table,
-        Log(stack.table, clock=stack.clock),
-        Letters(),
-        Letters(),
-        stack.exchange.window,
-        subscribers_per_delivery=1_000,
-        seconds_left=lambda: 30.0,
-        unresponsive=Unresponsive(stack.clock),
-        side_by_side=lambda call, arguments: [call(each) for each in arguments],
-        clock=stack.clock,
-        wall_clock=stack.clock,
-    )
-
-
 def test_a_copy_of_the_event_kicks_nobody_twice(stack: Stack) -> None:
     stack.admit("a=")
-    delivery(stack).kick(kicked(), DAY_SECONDS)
+    stack.delivery().kick(kicked(), DAY_SECONDS)
     stack.admit("back=")
 
     with pytest.raises(Finished):
-        delivery(stack).kick(kicked(), DAY_SECONDS)
+        stack.delivery().kick(kicked(), DAY_SECONDS)
 
     assert stack.known() == ["back="]
 
@@ -293,9 +259,9 @@ def test_a_kick_that_failed_can_be_taken_up_at_once(stack: Stack) -> None:
     stack.admit("a=", "b=")
     stack.exchange.tell_closing("a=", Result.FAILED)
     with pytest.raises(ServiceUnavailable):
-        delivery(stack).kick(kicked(), DAY_SECONDS)
+        stack.delivery().kick(kicked(), DAY_SECONDS)
 
-    delivery(stack).kick(kicked(), DAY_SECONDS)
+    stack.delivery().kick(kicked(), DAY_SECONDS)
 
     assert stack.known() == []
 
@@ -389,7 +355,9 @@ def test_whose_token_has_ended_is_told_closed_and_forgotten(stack: Stack) -> Non
 
     stack.out.expire(MINUTES)
 
-    assert stack.frames("a=") == [{"type": "Disconnect", "code": "TokenExpired", "reconnect": True}]
+    assert stack.frames_of("a=") == [
+        {"type": "Disconnect", "code": "TokenExpired", "reconnect": True}
+    ]
     assert stack.exchange.posted == stack.exchange.closed == ["a="]
     assert stack.known() == ["b="]
     assert [note for _, note in stack.noted()] == ["b="]

@@ -145,7 +145,7 @@ class Stack:
             side_by_side=lambda call, arguments: [call(each) for each in arguments],
             clock=self.clock,
             wall_clock=self.clock,
-            with_tokens=self.with_tokens,
+            access=Access("/", has_tenants=False) if self.with_tokens else None,
         )
 
     def notify(self, event: Event) -> None:

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from identity.claims import Identity
 from management_api import Result
 from push import delivery
+from push.access import Access
 from push.adapters.table import Table
 from push.connection import Connection
 from push.delivery import STRAGGLER_DELAYS, Delivery, Unresponsive
@@ -105,7 +106,7 @@ class Stack:
         self.unresponsive = Unresponsive(clock)
         self.size = 1_000
         self.seconds_left: Callable[[], float] = lambda: SECONDS
-        self.with_tokens = False
+        self.access: Access | None = None
         self.failures: list[Exception] = []
 
     def delivery(self, **options: Any) -> Delivery:
@@ -121,7 +122,7 @@ class Stack:
             side_by_side=lambda call, arguments: [call(each) for each in arguments],
             clock=self.clock,
             wall_clock=self.clock,
-            with_tokens=self.with_tokens,
+            access=self.access,
             **options,
         )
 
@@ -1395,7 +1396,7 @@ def test_a_last_note_whose_dead_letter_is_refused_repeats_nothing(stack: Stack) 
 @pytest.fixture
 def ending(stack: Stack) -> Stack:
     """A stack where tokens are asked for."""
-    stack.with_tokens = True
+    stack.access = Access("/", has_tenants=False)
     return stack
 
 

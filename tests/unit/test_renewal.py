@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any, cast
@@ -16,17 +16,17 @@ from identity.errors import InvalidToken, KeysUnavailable
 from management_api import Result
 from push import wiring
 from push.access import Access
-from push.adapters.table import Table
 from push.connection import Connection
 from push.errors import ConnectionGone, Forbidden, TokenExpired
+from push.events import Event
 from push.protocol import Answer, Refused, Wanted
 from push.renewal import Renewal
 from push.subscriptions import Subscriptions, forget, remember, room_for_one
-from push.topics import Topic
+from push.topics import Log, Topic
 from support import events
-from support.dynamodb import DynamoDB
 from support.exchange import NOW, Clock, FakeExchange, Told
 from support.rows import topics_of
+from support.services import Services
 
 A, B, C = map(Topic.entity, "abc")
 USER = Topic.user("alice")
@@ -55,15 +55,8 @@ class FakeVerifier:
 
 
 @dataclass
-class Stack:
-    clock: Clock
-
-    def __post_init__(self) -> None:
-        self.dynamodb = DynamoDB()
-        client: Any = self.dynamodb
-        self.table = Table(client, "table", clock=self.clock, sleep=self.clock.sleep)
-        self.exchange = FakeExchange(self.clock)
-        self.verifier = FakeVerifier()
+class Stack(Services):
+    verifier: FakeVerifier = field(default_factory=FakeVerifier)
 
     def renewal(self, *, has_tenants: bool = False) -> Renewal:
         return Renewal(
@@ -103,7 +96,7 @@ class Stack:
         return row and row.identity
 
     def frames(self) -> list[dict[str, Any]]:
-        return [json.loads(frame) for frame in self.exchange.frames(HERE.connection_id)]
+        return self.frames_of(HERE.connection_id)
 
     def before(self, number: int, act: Callable[[], object], *names: str) -> None:
         """Have something happen before the n-th request of some kinds."""
@@ -362,6 +355,39 @@ def test_what_is_prolonged_lives_as_long_as_the_token_that_counts(
 
     assert stack.identity() == second
     assert stack.ends(A, USER) == [second.expires_at] * 2
+
+
+@pytest.mark.parametrize("dies_at", range(1, 12))
+def test_wherever_a_renewal_dies_the_client_hears_what_it_may_or_is_closed(
+    stack: Stack, dies_at: int
+) -> None:
+    """And it never asks again."""
+    stack.admit(OLD, A, B)
+    for topic in (A, B):
+        Log(stack.table, clock=stack.clock).open(topic)
+    new = token("a")
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    stack.before(dies_at, die)
+    with suppress(KeyboardInterrupt):
+        stack.renew(new)
+    stack.dynamodb.before = None
+    told = {frame["entityId"] for frame in stack.frames()}
+    stack.clock.now = float(OLD.expires_at)
+    for topic in (A, B):
+        event = Event(f"event of {topic.id}", topic, f'{{"entityId":"{topic.id}"')
+        stack.delivery(Access("/", has_tenants=False)).notify(event, nullcontext())
+    heard = {frame["entityId"] for frame in stack.frames() if "cursor" in frame}
+
+    if stack.identity() == OLD:
+        # Who looks every minute closes it.
+        assert heard == set()
+    else:
+        assert heard == {"a"}
+        assert told == {"b"}
+        assert topics_of(stack.table, "c=") == frozenset({A, USER})
 
 
 def test_who_got_no_answer_may_show_the_same_token_again(stack: Stack) -> None:
