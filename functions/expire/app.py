@@ -16,4 +16,6 @@ shutting_out = wiring.at_initialization(wiring.shutting_out)
 @instrumented
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     exchange, out = shutting_out()
-    exchange.run([lambda: out.expire(MINUTES)])
+    exchange.run(
+        [lambda: out.expire(MINUTES, lambda: context.get_remaining_time_in_millis() / 1000)]
+    )

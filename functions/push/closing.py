@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Protocol
 
 from management_api import Outcome, Payload, Result
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from push.messages import Disconnect, DisconnectCode
 
 # How long the handshake of a connection may take: `$connect` has ten seconds.
-OPENING_SECONDS = 10
+_OPENING_SECONDS = 10
 # At once: so many wait for each other's answers.
 _TOGETHER = 100
+# What those may take: two posts, each up to its timeout, at a modest rate; and the table.
+_TOGETHER_SECONDS = 10.0
 
 
 class Window(Protocol):
@@ -82,14 +84,17 @@ class ShuttingOut:
         self._clock = clock
         self._side_by_side = side_by_side
 
-    def kick(self, kick: "Kick", kept_seconds: int) -> None:
+    def kick(
+        self, kick: "Kick", kept_seconds: int, seconds_left: Callable[[], float] = lambda: inf
+    ) -> None:
         """Close the connections of a user, and refuse older tokens, for as long as those may live.
 
         The revocation is written before the connections are read, and read by whoever connects
         after its connection is written: so none slips through in between.
 
         Raises:
-            ServiceUnavailable: not all are closed; once more closes the others.
+            ServiceUnavailable: not all are closed, or there was no time left for all; once more
+                closes the others.
         """
         if kick.revoke_issued_before is not None:
             before = ceil(kick.revoke_issued_before)
@@ -100,16 +105,18 @@ class ShuttingOut:
         left: list[str] = []
         frame = farewell("Kicked", reconnect=False, reason=kick.reason)
         while more:
+            _require_time(seconds_left)
             ids, more = self._table.subscribers(kick.user, after, "~", _TOGETHER)
             left += self._shut_out(ids, frame, "Kicked", kick.user)
             after = ids[-1] if ids else after
         _require_none(left)
 
-    def expire(self, minutes: int) -> None:
+    def expire(self, minutes: int, seconds_left: Callable[[], float] = lambda: inf) -> None:
         """Close the connections whose tokens ended in the last so many minutes.
 
         Raises:
-            ServiceUnavailable: not all are closed; the next minute finds the others.
+            ServiceUnavailable: not all are closed, or there was no time left for all; the next
+                minute finds the others.
         """
         now = int(self._clock())
         frame = farewell("TokenExpired", reconnect=True)
@@ -118,6 +125,7 @@ class ShuttingOut:
         for minute in range(now // 60, now // 60 - minutes - 1, -1):
             ids = self._table.expiring(minute)
             for start in range(0, len(ids), _TOGETHER):
+                _require_time(seconds_left)
                 together = ids[start : start + _TOGETHER]
                 over = self._side_by_side(lambda each: self._is_over(each, now), together)
                 due = [each for each, is_over in zip(together, over, strict=True) if is_over]
@@ -143,7 +151,10 @@ class ShuttingOut:
             outcome.request.connection_id
             for outcome in close(self._windows, connection_ids, frame)
             if outcome.result is Result.OK
-            or (outcome.result is Result.GONE and not self._may_be_opening(outcome))
+            or (
+                outcome.result is Result.GONE
+                and not may_be_opening(self._table, outcome.request.connection_id, self._clock())
+            )
         ]
         self._side_by_side(lambda each: forget(self._table, each, *at_hand), closed)
         count("ClientsShutOut", len(closed))
@@ -159,10 +170,16 @@ class ShuttingOut:
         entities = [topic for topic in row.topics if topic.kind != USER] if row else []
         self._table.delete_subscriptions(connection_id, entities)
 
-    def _may_be_opening(self, outcome: Outcome) -> bool:
-        """Whether API Gateway may say "gone" of a connection since it is not open yet."""
-        since = self._clock() - OPENING_SECONDS
-        return self._table.connected_since(outcome.request.connection_id, since)
+
+def may_be_opening(table: "Table", connection_id: str, now: float) -> bool:
+    """Whether API Gateway may say "gone" of a connection since it is not open yet."""
+    return table.connected_since(connection_id, now - _OPENING_SECONDS)
+
+
+def _require_time(seconds_left: Callable[[], float]) -> None:
+    """Raise in time, and not in the middle: what is closed by then is forgotten as well."""
+    if seconds_left() < _TOGETHER_SECONDS:
+        raise ServiceUnavailable("There was no time left to close all connections.")
 
 
 def _require_none(left: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol
 from management_api import Outcome, Payload, Result
 from push.access import Access
 from push.adapters.table import LAST, Table
-from push.closing import OPENING_SECONDS, ShuttingOut, Window, Windows, close, farewell
+from push.closing import ShuttingOut, Window, Windows, close, farewell, may_be_opening
 from push.errors import EventRejected, ServiceUnavailable
 from push.events import Event, Kick, published_at_ms
 from push.jobs import Job, Jobs, Letter
@@ -152,7 +152,7 @@ class Delivery:
                 clock=self.wall_clock,
                 side_by_side=self._side_by_side,
             )
-            out.kick(kick, kept_seconds)
+            out.kick(kick, kept_seconds, self._seconds_left)
             job.write(done=True)
         logger.info("user kicked")
 
@@ -174,8 +174,9 @@ class Delivery:
 
         def attempt(connection_id: str) -> bool:
             try:
-                since = self.wall_clock() - OPENING_SECONDS
-                if topic.kind == USER and self.table.connected_since(connection_id, since):
+                if topic.kind == USER and may_be_opening(
+                    self.table, connection_id, self.wall_clock()
+                ):
                     return False
                 forget(self.table, connection_id, topic)
             except ServiceUnavailable:

@@ -9,9 +9,10 @@ from management_api import Exchange, Payload
 from push import json_text
 from push.access import Access
 from push.connection import Connection
-from push.errors import ConnectionGone, Forbidden
+from push.errors import Forbidden
 from push.observability import count, logger
 from push.side_by_side import SideBySide, side_by_side
+from push.subscriptions import require_connection
 from push.topics import Topic
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ class Renewal:
             Forbidden: it is somebody else's, has ended, or is revoked.
         """
         connection_id = connection.connection_id
-        row = self._table.connection(connection_id)
-        if row is None:
-            raise ConnectionGone("This connection is closed.")
+        row = require_connection(self._table, connection_id)
         old = self._access.identity(row, self._clock())
         if (old.user_id, old.tenant) != (identity.user_id, identity.tenant):
             raise Forbidden("The token is another user's.")
@@ -80,12 +79,12 @@ class Renewal:
             raise Forbidden("Another token came at the same time.")
         while True:
             self._apply(connection, topics, identity)
-            row = self._table.connection(connection_id)
-            if row is None or row.identity is None or row.identity == identity:
+            now = self._table.connection(connection_id)
+            if now is None or now.identity is None or now.identity == identity:
                 logger.info("token renewed")
                 return
             # Yet another token came meanwhile, whose work this one's may have undone.
-            identity, topics = row.identity, row.topics
+            identity, topics = now.identity, now.topics
 
     def _apply(self, connection: Connection, topics: frozenset[Topic], identity: Identity) -> None:
         """Let subscriptions live as long as a token, and end those that it does not allow."""

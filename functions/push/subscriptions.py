@@ -92,10 +92,7 @@ class Subscriptions:
         return self._access.identity(self._require(connection_id), self._clock())
 
     def _require(self, connection_id: str) -> "ConnectionRow":
-        row = self._table.connection(connection_id)
-        if row is None:
-            raise ConnectionGone("This connection is closed.")
-        return row
+        return require_connection(self._table, connection_id)
 
     def _allowed(self, part: Wanted | Refused, identity: Identity | None) -> Wanted | Refused:
         """Return what is wanted as the topic that it is for this connection, if that is allowed."""
@@ -189,6 +186,14 @@ class Subscriptions:
     def require(self, connection_id: str) -> None:
         """See that a connection is known."""
         self._require(connection_id)
+
+
+def require_connection(table: "Table", connection_id: str) -> "ConnectionRow":
+    """Return what is known of a connection; raise `ConnectionGone` if it is not."""
+    row = table.connection(connection_id)
+    if row is None:
+        raise ConnectionGone("This connection is closed.")
+    return row
 
 
 def remember(

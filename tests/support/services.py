@@ -1,6 +1,7 @@
 """The table and API Gateway in memory, for tests of who is connected."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +25,11 @@ class Services:
     """What connections are kept in, and reached by.
 
     Attributes:
-        seconds_left: of the invocation, whatever the clock says.
+        seconds_left: of the invocation.
     """
 
     clock: Clock
-    seconds_left: float = 30.0
+    seconds_left: Callable[[], float] = lambda: 30.0
     dynamodb: DynamoDB = field(default_factory=DynamoDB, init=False)
     table: Table = field(init=False)
     exchange: FakeExchange = field(init=False)
@@ -47,7 +48,7 @@ class Services:
             Unused(),
             self.exchange.window,
             subscribers_per_delivery=1_000,
-            seconds_left=lambda: self.seconds_left,
+            seconds_left=self.seconds_left,
             unresponsive=Unresponsive(self.clock),
             access=access,
             side_by_side=lambda call, arguments: [call(each) for each in arguments],

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -264,6 +265,44 @@ def test_a_kick_that_failed_can_be_taken_up_at_once(stack: Stack) -> None:
     stack.delivery().kick(kicked(), DAY_SECONDS)
 
     assert stack.known() == []
+
+
+# Those who close have only so much time.
+
+
+@pytest.fixture
+def slow(stack: Stack) -> Stack:
+    """A stack of 250 clients, of whom no answer comes before a post times out."""
+    for number in range(250):
+        stack.admit(f"{number:03}=", seconds=1)
+        stack.exchange.tell(f"{number:03}=", Told(Result.FAILED, 3.0))
+        stack.exchange.tell_closing(f"{number:03}=", Told(Result.OK, 3.0))
+    stack.clock.now += 120
+    return stack
+
+
+def closed_in_time(stack: Stack, close: Callable[[], None]) -> list[int]:
+    """Close in invocations of 20 s; return how many are closed after each."""
+    closed = []
+    for _ in range(2):
+        ends_at = stack.clock.now + 20
+        stack.seconds_left = partial(lambda at: at - stack.clock.now, ends_at)
+        with suppress(ServiceUnavailable):
+            close()
+        assert stack.clock.now < ends_at - 5
+        # Nobody is closed and not forgotten.
+        assert len(stack.known()) == 250 - len(stack.exchange.closed)
+        closed.append(len(stack.exchange.closed))
+    return closed
+
+
+def test_a_kick_that_runs_out_of_time_stops_and_the_next_try_goes_on(slow: Stack) -> None:
+    assert closed_in_time(slow, lambda: slow.delivery().kick(kicked(), DAY_SECONDS)) == [200, 250]
+
+
+def test_where_there_was_no_time_left_the_next_minute_closes_the_others(slow: Stack) -> None:
+    assert closed_in_time(slow, lambda: slow.out.expire(MINUTES, slow.seconds_left)) == [200, 250]
+    assert slow.noted() == []
 
 
 # A revocation.
