@@ -124,6 +124,11 @@ export interface ClientOptions {
   stableAfterMs?: number;
   /** What an event waits for its turn, until the missing ones are asked for; 2,000. */
   holdMs?: number;
+  /**
+   * Reads a frame; `JSON.parse`, for which a number is a double. Another one may keep all digits of what publishers
+   * wrote. Cursors, ids and times are texts, whatever reads them.
+   */
+  parse?: (text: string) => any;
 }
 
 /** Thrown by `getToken` when there is no token to be had: the client closes. */

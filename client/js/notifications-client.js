@@ -17,6 +17,7 @@ const DEFAULTS = {
   maxReconnectDelayMs: 20_000,
   stableAfterMs: 5_000,
   holdMs: 2_000,
+  parse: JSON.parse,
 };
 const MAX_WAITING = 100;
 const MAX_ENTITIES = 99;
@@ -312,7 +313,7 @@ class Line {
     this.heardAt = now();
     let frame;
     try {
-      frame = JSON.parse(data);
+      frame = this.options.parse(data);
     } catch {
       return;
     }

@@ -33,6 +33,17 @@ describe("a subscription", () => {
     assert.equal(subscription.cursor, at(1));
   });
 
+  it("is given the numbers that `parse` makes of what came", async () => {
+    const parse = (text) => JSON.parse(text.replace(/12345678901234567890/, '"$&"'));
+    const { seen, socket } = await following({ parse });
+    const text = JSON.stringify({ ...event(1), data: "?" }).replace('"?"', "12345678901234567890");
+
+    socket.onmessage({ data: text });
+    await settle();
+
+    assert.equal(seen[0].data, "12345678901234567890");
+  });
+
   it("hands on each event once and in order, however frames overtake each other", async () => {
     const { seen, socket } = await following();
 

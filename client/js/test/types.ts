@@ -15,6 +15,7 @@ import {
 const client = new NotificationsClient("wss://example.test/v1", {
   WebSocket,
   rotateAfterMs: [1, 2],
+  parse: (text: string) => JSON.parse(text),
   getToken: async ({ reason }) => {
     if (reason === "connect") throw new UnauthorizedError("Sign in.");
     return "token";
