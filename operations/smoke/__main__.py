@@ -45,7 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         issuer = None
         if options.local:
             known = json.loads(LOCAL_OUTPUTS.read_text())
-            issuer = Issuer.of_outputs(known)
+            own = Issuer.own(int(known["PageUrl"].rpartition(":")[2]))
+            issuer = own if Issuer.of_outputs(known) == own else None
             local = LocalAws(urlsplit(known["AwsEndpointUrl"]).port or 80)
             stack = Stack(STACK_NAME, local.client)
             aws = lines.aws(known)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     print(f"{stack.name}, {stack.outputs['WebsocketUri']}\n", flush=True)
     scene = Scene(stack, connected, tokens)
-    reported = Report(hide=[given] if given else [], log_of=_log_of(stack, aws))
+    reported = Report(_log_of(stack, aws))
     try:
         return 0 if asyncio.run(look(scene, reported, skip=options.skip)) else 1
     except KeyboardInterrupt:

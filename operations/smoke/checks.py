@@ -239,7 +239,10 @@ async def a_connection_holds_as_many_subscriptions_as_may_be_and_no_more(scene: 
         )
 
 
-@check("NotifierLogGroup", look_at="NotificationDeadLetterQueue")
+@check(
+    "NotifierLogGroup",
+    look_at="NotificationDeadLetterQueue; among a thousand letters it may not be found",
+)
 async def a_poison_event_is_set_aside_with_its_reason_and_again_when_it_is_redriven(
     scene: Scene,
 ) -> None:
@@ -384,6 +387,8 @@ async def several_events_in_a_row_are_each_delivered_once(scene: Scene) -> None:
 @check(look_at="the policies of the function that the log is of")
 async def no_function_was_refused_a_permission(scene: Scene) -> None:
     words = ("AccessDenied", "AccessDeniedException")
+    # Logs are a moment behind.
+    await asyncio.sleep(scene.silence_seconds)
     for log_group in await scene.ask(scene.stack.log_groups):
         lines = await scene.ask(scene.stack.logged, log_group, words, scene.began)
         if lines:

@@ -18,6 +18,8 @@ _LOOK_SECONDS = 20
 # Of a look at the dead letters, each with ten of them.
 _MOST_RECEIVES = 100
 _BATCH = 10
+# Of a log.
+_MOST_LINES = 100
 
 Clients = Callable[[str], Any]
 Row = dict[str, str]
@@ -220,12 +222,14 @@ class Stack:
     def logged(self, log_group: str, words: Sequence[str], since: float) -> list[str]:
         """Return the lines of a log that hold one of the words, since a time."""
         with _permitted("logs:FilterLogEvents on the functions' log groups"):
-            answer = self._logs.filter_log_events(
+            # A page may be empty, and another follow.
+            pages = self._logs.get_paginator("filter_log_events").paginate(
                 logGroupName=self.resource(log_group),
                 startTime=int(since * 1000),
                 filterPattern=" ".join(f"?{word}" for word in words),
+                PaginationConfig={"MaxItems": _MOST_LINES},
             )
-        return [event["message"] for event in answer["events"]]
+            return [event["message"] for page in pages for event in page["events"]]
 
     def secret(self) -> str:
         """Return the secret that the stack made."""

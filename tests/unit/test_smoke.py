@@ -137,9 +137,9 @@ DENIED = ClientError(
 )
 
 
-def lines_of(raises: Exception, hide: Sequence[str] = ()) -> list[str]:
+def lines_of(raises: Exception) -> list[str]:
     (result,) = results_of(scene_of(FakeStack()), [check_that(raises)])
-    report = Report(hide, log_of=lambda name: f"tail {name}")
+    report = Report(lambda name: f"tail {name}")
     lines = report.lines(result)
     assert report.is_good is False
     return lines
@@ -147,13 +147,14 @@ def lines_of(raises: Exception, hide: Sequence[str] = ()) -> list[str]:
 
 def test_a_failure_is_said_with_what_to_look_at() -> None:
     indent = " " * 16
-    assert lines_of(Failed("a secret-token came")) == [
+    assert lines_of(Failed("a frame came")) == [
         "FAILED    0.0 s a check ends badly",
-        f"{indent}a secret-token came",
+        f"{indent}a frame came",
         f"{indent}look at: the rule",
         f"{indent}look at: tail NotifierLogGroup",
     ]
-    assert lines_of(Failed("a secret-token came"), ["secret-token"])[1] == f"{indent}a <token> came"
+    token = jwt.encode({"sub": "alice"}, "s" * 32)
+    assert lines_of(Failed(f"'{token}' came"))[1] == f"{indent}'<token>' came"
     assert "no PutEvents for you" in lines_of(DENIED)[1]
     assert lines_of(KeyError("cursor"))[1] == f"{indent}KeyError: 'cursor'"
 
@@ -326,3 +327,15 @@ def test_a_given_token_is_used_for_nothing_that_would_disturb_its_user() -> None
         given.mint("somebody")
     with pytest.raises(ValueError, match="TOKEN is no token"):
         Given("x", "")
+
+
+def test_where_no_token_can_be_made_one_is_asked_for(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.parameters |= {"Authentication": "JWT", "TokenKeysUrl": "https://k", "TokenIssuer": "them"}
+    monkeypatch.setattr(command, "_client", aws.client)
+    monkeypatch.delenv("TOKEN", raising=False)
+    assert command.main(["--stack-name", "mine"]) == 2
+    assert "takes the tokens of them: give one that allows smoke/**" in capsys.readouterr().err
+    assert command.main(["--stack-name", "other"]) == 2
+    assert "There is no stack other here" in capsys.readouterr().err
