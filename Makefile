@@ -64,6 +64,18 @@ smoke: .venv/local.done ## see in a minute whether a stack works (STACK, or LOCA
 
 smoke: export TOKEN ?=
 
+# What is asked of the logs: of the stack of make local, or of STACK on AWS.
+.PHONY: trace
+trace: .venv/local.done ## tell from the logs (EVENT, CONNECTION, SLOW=1 or POISON=1; STACK, MINUTES)
+	@.venv/bin/python -m operations.trace $(if $(EVENT),--event "$$EVENT") \
+		$(if $(CONNECTION),--connection "$$CONNECTION") $(if $(SLOW),--slow) $(if $(POISON),--poison) \
+		$(if $(filter file,$(origin STACK)),,--stack-name "$(STACK)") --minutes "$$MINUTES"
+
+# What is exported, the shell does not interpret.
+trace: export EVENT ?=
+trace: export CONNECTION ?=
+trace: export MINUTES ?= 60
+
 ##@ Check
 
 .PHONY: test

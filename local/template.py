@@ -1,11 +1,11 @@
 """What the built template needs before the emulator can deploy it.
 
-The template is written for AWS. Seven things differ here. All but what is made through an API once
+The template is written for AWS. Eight things differ here. All but what is made through an API once
 the stack stands are done to a copy of what `sam build` made:
 
 - the emulator's CloudFormation refuses a template that holds a type it does not know. Route
-  responses are taken out, and made through the API; a registry of schemas is taken out, for
-  nothing here would read it;
+  responses are taken out, and made through the API; what nothing here would read is left out
+  (`LEFT_OUT`);
 - it makes tables that keep what has expired. That is switched on through the API, too;
 - it hands on the value of a `Number` parameter as a string, over which its queue pollers stumble:
   in event source mappings the number itself takes the reference's place;
@@ -25,6 +25,14 @@ from typing import Any
 
 _PUBLIC_ADDRESS = re.compile(
     r"(?P<scheme>https|wss)://\$\{\w+\}\.execute-api\.\$\{AWS::Region\}\.\$\{AWS::URLSuffix\}"
+)
+# Types that the emulator refuses and that nothing here would read.
+LEFT_OUT = frozenset(
+    {
+        "AWS::EventSchemas::Registry",
+        "AWS::EventSchemas::Schema",
+        "AWS::Logs::QueryDefinition",
+    }
 )
 _LOCAL_SCHEME = {"https": "http", "wss": "ws"}
 # What SQS also does by the batch.
@@ -96,7 +104,7 @@ def adapt(
                         key=properties["RouteResponseKey"],
                     )
                 )
-            case "AWS::EventSchemas::Registry" | "AWS::EventSchemas::Schema":
+            case kind if kind in LEFT_OUT:
                 continue
             case "AWS::Lambda::EventSourceMapping":
                 resources[logical_id] = resource | {

@@ -240,6 +240,8 @@ def said_of(answer: Answer) -> dict[str, object]:
         said["since"] = str(since)
     if since is not None:
         said |= {"recovered": recovery.recovered, "events": len(recovery.events)}
+    if recovery.more:
+        said["more"] = True
     return said
 
 

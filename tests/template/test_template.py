@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from operations.questions import CONNECTION, QUESTIONS
 from push.events import DISCONNECT_USER, ENTITY_UPDATED, SEND_USER_PUSH
 from support import template
 
@@ -732,10 +733,58 @@ def test_a_log_s_head_outlives_what_its_cursors_are_good_for() -> None:
     assert DAY_SECONDS <= history["MinValue"] <= history["Default"] <= history["MaxValue"]
 
 
-@pytest.mark.parametrize("name", ["LogUnwatched", "PointInTimeRecovery", "EventSchemaRegistry"])
+@pytest.mark.parametrize(
+    "name", ["LogUnwatched", "PointInTimeRecovery", "EventSchemaRegistry", "AccessLogs"]
+)
 def test_what_can_be_switched_on_is_off(name: str) -> None:
     assert PARAMETERS[name]["Default"] == "false"
     assert set(PARAMETERS[name]["AllowedValues"]) == {"false", "true"}
+
+
+def test_the_saved_queries_are_the_questions_of_make_trace() -> None:
+    resources = template.written()["Resources"]
+    saved = template.resources("AWS::Logs::QueryDefinition")
+
+    assert {name: query["QueryString"] for name, query in saved.items()} == {
+        name: question.query for name, question in QUESTIONS.items()
+    }
+    for name, question in QUESTIONS.items():
+        # Stacks have theirs side by side.
+        assert saved[name]["Name"] == {"Fn::Sub": f"${{AWS::StackName}}/{question.title}"}
+        assert saved[name]["LogGroupNames"] == [
+            {"Fn::If": [condition, {"Ref": group}, {"Ref": "AWS::NoValue"}]}
+            if (condition := resources[group].get("Condition"))
+            else {"Ref": group}
+            for group in question.log_groups
+        ]
+
+
+def test_what_a_connection_saw_is_looked_for_in_every_log() -> None:
+    groups = template.resources("AWS::Logs::LogGroup")
+
+    assert set(CONNECTION.log_groups) == groups.keys()
+    assert len(CONNECTION.log_groups) == len(groups)
+
+
+def test_the_stage_logs_who_and_when_and_nothing_that_may_hold_a_token() -> None:
+    condition, settings, otherwise = STAGE["AccessLogSettings"]["Fn::If"]
+
+    assert (condition, otherwise) == ("WithAccessLogs", {"Ref": "AWS::NoValue"})
+    assert settings["DestinationArn"] == {"Fn::GetAtt": ["AccessLogGroup", "Arn"]}
+    logged = json.loads(settings["Format"])
+    # Without one of these two, API Gateway refuses the format.
+    assert logged["api_request_id"] == "$context.requestId"
+    assert logged["connection_id"] == "$context.connectionId"
+    # Names of variables, no text of a request among them: that is what this list is for.
+    assert {value.removeprefix("$context.") for value in logged.values()} == {
+        *("requestId", "requestTime", "eventType", "routeKey", "connectionId", "messageId"),
+        *("status", "error.message", "error.responseType"),
+        *("integration.integrationStatus", "integration.latency", "integration.error"),
+        *("authorizer.status", "authorizer.latency", "authorizer.error"),
+    }
+    group = template.written()["Resources"]["AccessLogGroup"]
+    assert group["Condition"] == "WithAccessLogs"
+    assert group["Properties"] == {"RetentionInDays": {"Ref": "LogRetentionInDays"}}
 
 
 def test_no_resource_has_a_fixed_name() -> None:
