@@ -1,5 +1,6 @@
 """The documents of the repository, and the blocks of code in them."""
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +10,6 @@ from pathlib import Path
 from support import template
 
 ROOT = template.PATH.parent
-# What is not of the repository, or no document of it.
-_LEFT_OUT = {".venv", ".local", ".aws-sam", ".git", "node_modules"}
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
@@ -41,8 +40,12 @@ class Block:
 @cache
 def documents() -> list[Path]:
     """Return all documents, from the root."""
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
-    return sorted(path for path in found if not _LEFT_OUT.intersection(path.parts))
+    found = []
+    for folder, subfolders, files in os.walk(ROOT):
+        # What tools leave behind is nobody's document.
+        subfolders[:] = [each for each in subfolders if re.match(r"\.github$|(?!\.|node_)", each)]
+        found += [Path(folder, file).relative_to(ROOT) for file in files if file.endswith(".md")]
+    return sorted(found)
 
 
 def blocks(*languages: str, document: str | None = None) -> list[Block]:
