@@ -1,5 +1,6 @@
 """`make smoke` against the local stack: all is well, and what is broken is said plainly."""
 
+import asyncio
 from urllib.parse import urlsplit
 
 import pytest
@@ -58,24 +59,27 @@ async def test_all_is_well_and_nothing_is_left_and_nobody_is_disturbed(
 ) -> None:
     marker, entity_id = unique("somebody"), unique("entity")
     application.send("NotificationDeadLetterQueueUrl", marker)
-    scene = scene_of(application)
-    reported = Report()
+    # Two at once, who do not meet.
+    scenes = [scene_of(application) for _ in range(2)]
+    reports = [Report() for _ in scenes]
     async with application.client() as somebody:
         await somebody.subscribe(entity_id)
 
-        assert await look(scene, reported), reported.results
+        assert all(await asyncio.gather(*map(look, scenes, reports))), reports
 
         assert (await somebody.request("subscriptions"))["entityIds"] == [entity_id]
         assert await somebody.arrived() == []
-    assert ended(reported, Status.FAILED) == {}
-    assert set(ended(reported, Status.SKIPPED).values()) == {"the stack asks for no tokens"}
+    for reported in reports:
+        assert ended(reported, Status.FAILED) == {}
+        assert set(ended(reported, Status.SKIPPED).values()) == {"the stack asks for no tokens"}
     printed = capsys.readouterr().out
     assert "PutEvents to frame: 0." in printed
-    assert left_in_the_table(application, scene) == []
+    for scene in scenes:
+        assert left_in_the_table(application, scene) == []
+        assert application.dead_letters(scene.run) == []
     # Visible at once.
     (letter,) = application.dead_letters(marker)
     assert letter["body"] == marker
-    assert application.dead_letters(scene.run) == []
 
 
 async def failures(application: Application, *words: str) -> dict[str, str]:
