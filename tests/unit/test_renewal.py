@@ -377,7 +377,9 @@ def test_wherever_a_renewal_dies_the_client_hears_what_it_may_or_is_closed(
     told = {frame["entityId"] for frame in stack.frames()}
     stack.clock.now = float(OLD.expires_at)
     for topic in (A, B):
-        event = Event(f"event of {topic.id}", topic, f'{{"entityId":"{topic.id}"')
+        frame = {"type": "Entity Updated", "entityId": topic.id, "id": topic.id}
+        content = json.dumps(frame | {"time": "2026-11-24T12:00:00Z"}).removesuffix("}")
+        event = Event(topic.id, topic, content)
         stack.delivery(Access("/", has_tenants=False)).notify(event, nullcontext())
     heard = {frame["entityId"] for frame in stack.frames() if "cursor" in frame}
 
