@@ -2,7 +2,8 @@
 
 Left alone it answers as the service does. A scenario takes requests out of its hands with `hold`,
 pushes what it likes, and ends connections in every way there is. Whatever the client does against
-`docs/clients.md` is written down in `violations`, whichever scenario is played.
+`docs/clients.md` or the contract is written down in `violations`, whichever scenario is played; and
+so is what a scenario has the service say against the contract, unless it is to be a newer one.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from websockets.typing import Subprotocol
 
 from clients.topics import USER, Frame, Room, Topic, about, id_of, is_cursor, parse
 from clients.waiting import Changes
+from support.contract import contract
 
 # API Gateway closes a connection that sends a larger frame, with 1009.
 MAX_FRAME_BYTES = 32 * 1024
@@ -152,7 +154,9 @@ class Request:
     def _about(self, part: Frame, room: Room, codes: dict[str, str]) -> Frame:
         entity_id = id_of(part)
         if code := codes.get(entity_id):
-            return about(entity_id) | {"code": code, "message": f"Because of {code}."}
+            # The user is named by its place alone.
+            named = about(entity_id) if entity_id != USER else {}
+            return named | {"code": code, "message": f"Because of {code}."}
         try:
             return self.connection.service.topic(entity_id).answer(part.get("since"), room)
         except ValueError:
@@ -211,6 +215,8 @@ class Connection:
 
     async def send(self, frame: Frame) -> None:
         """Send a frame, if it can get there."""
+        if not self.service.is_newer and (problem := contract().service_problem(frame)):
+            self.service.violated(f"by the service: {problem}")
         if not self.is_reached:
             return
         if self.last_said >= 0:
@@ -331,6 +337,7 @@ class Service:
         violations: what the client did wrong.
         respond: how requests are answered that nobody holds.
         deliver: how frames get to a connection that is subscribed.
+        is_newer: whether it may say what the contract of today does not.
         strict_delays: whether attempts may not come early; not where connections overlap.
     """
 
@@ -346,6 +353,7 @@ class Service:
         self.violations: list[str] = []
         self.respond: Callable[[Request], Awaitable[None]] = Request.reply
         self.deliver: Callable[[Connection, Frame], Awaitable[None]] = Connection.push
+        self.is_newer = False
         self.strict_delays = True
         self.transcript: list[str] = []
         self._changes = changes
@@ -570,6 +578,8 @@ class Service:
     def _check(self, request: Request) -> None:
         """Compare a request with what the page says about requests."""
         connection = request.connection
+        if problem := contract().request_problem(request.fields):
+            self.violated(problem)
         if connection.under_way:
             self.violated(f"{request.fields} while {connection.under_way[0].fields} is under way")
         if "requestId" not in request.fields:

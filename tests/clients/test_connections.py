@@ -269,7 +269,7 @@ async def test_what_a_connection_says_that_was_left_is_not_heard(command: Comman
             {"type": "Subscribed", "entityId": "a", "cursor": scene.service.topic("a").at(3)}
             | {"requestId": late.fields["requestId"]}
         )
-        await late.connection.send({"type": "Disconnect", "code": "Late", "reconnect": False})
+        await late.connection.send({"type": "Disconnect", "code": "Kicked", "reconnect": False})
         await current.push(*unheard)
         await scene.hands_on(*unheard, *await scene.service.publish("a"))
 
@@ -290,6 +290,7 @@ async def test_it_comes_back_when_it_is_told_to(command: Command, retry_after_ms
     async with Scene(command, min_delay=0.5, max_delay=300.0) as scene:
         await scene.follow("a")
         connection = await scene.service.subscribed(1)
+        scene.service.is_newer = True
         await connection.disconnect("Draining", reconnect=True, retry_after_ms=retry_after_ms)
         for told in await scene.tells("disconnected", code="Draining"):
             assert told["delayMs"] == retry_after_ms
@@ -300,8 +301,8 @@ async def test_it_stays_away_when_it_is_told_to(command: Command) -> None:
     async with Scene(command) as scene:
         await scene.follow("a")
         connection = await scene.service.subscribed(1)
-        await connection.disconnect("Expired", reconnect=False)
-        await scene.ends("Expired")
+        await connection.disconnect("Kicked", reconnect=False)
+        await scene.ends("Kicked")
         await scene.service.left(connection)
         assert connection.closed_by_client
         assert len(scene.service.attempts) == 1

@@ -29,6 +29,7 @@ async def test_a_frame_is_passed_on_as_it_is(command: Command) -> None:
             data = {"nested": [[{"message": message}], {"": None}], "__proto__": {"x": 1}}
             frames = await scene.service.publish("a", message=message, data=data)
             await scene.hands_on(*frames)
+        scene.service.is_newer = True
         await scene.hands_on(*await scene.service.publish("a", data=None, fresh={"a": [1]}))
         await scene.hands_on(*await scene.service.publish("a", message="x" * 100_000))
 
@@ -38,6 +39,7 @@ async def test_what_it_does_not_know_is_ignored(command: Command) -> None:
     async with Scene(command) as scene:
         await scene.follow("a")
         connection = await scene.service.subscribed(1)
+        scene.service.is_newer = True
         stranger = scene.service.log("b")[0]
         for frame in (
             {"type": "Something New", "entityId": "a", "cursor": scene.service.topic("a").at(1)},

@@ -111,6 +111,7 @@ async def test_a_request_that_is_refused_is_asked_again_in_halves(
     command: Command, code: str
 ) -> None:
     async with Scene(command) as scene:
+        scene.service.is_newer = True
 
         async def respond(request: Request) -> None:
             if len(request.parts) > 1:

@@ -166,6 +166,7 @@ async def test_a_renewal_that_is_refused_ends_the_connection(command: Command, c
         tokens.give(fresh())
         request = await hold
         token = tokens.give(fresh("another"))
+        scene.service.is_newer = code == "SomethingNew"
         await request.fail(code)
         missed = scene.service.log("a", 2)
         await scene.hands_on(*missed)
