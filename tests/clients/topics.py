@@ -1,7 +1,7 @@
 """A true model of the log of an entity, and of what a reply brings from it.
 
 It answers as the service does (`functions/push/topics.py`), which it does not import: the suite can
-be lifted out together with `docs/clients.md`, the contract, and what reads it (`support/contract.py`).
+be lifted out together with `docs/clients.md`, the contract, and `support/contract.py`.
 """
 
 import json

@@ -12,6 +12,7 @@ from notifications_client.conversation import subject
 from notifications_client.feed import USER, Cursor, Frame
 from notifications_client.line import LineEndedError
 from notifications_client.times import Times
+from support.contract import contract
 from unit.client_python.virtual_time import now
 
 EPOCH = "5f0c2a9be41d"
@@ -44,6 +45,8 @@ class Log:
             "type": "Entity Updated" if self.entity_id != USER else "User Push Notification",
             **({"entityId": self.entity_id} if self.entity_id != USER else {}),
             **members,
+            "id": self.at(len(self._events) + 1),
+            "time": "2026-11-24T01:46:41Z",
             "cursor": self.at(len(self._events) + 1),
         }
         self._events.append(frame)
@@ -55,7 +58,7 @@ class Log:
 
     def begin_again(self) -> None:
         """Begin another epoch."""
-        self.epoch += "'"
+        self.epoch = f"{int(self.epoch, 16) + 1:012x}"
         self._events = []
         self._kept_after = 0
 
@@ -101,16 +104,20 @@ class Connection:
         assert self.is_open
         assert len(message.encode()) <= 32 * 1024
         request = json.loads(message)
+        assert not (problem := contract().request_problem(request)), problem
         self.requests.append(request)
         if reply := self.service.respond(self, request):
-            self.push(reply)
+            self.push(reply, is_bent=self.service.is_bent)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         if self.is_open:
             self.closed_with = code
             self.end(code)
 
-    def push(self, frame: Frame) -> None:
+    def push(self, frame: Frame, *, is_bent: bool = False) -> None:
+        """Have a frame arrive: one of the contract, unless it is bent on purpose."""
+        if not is_bent:
+            contract().check_service(frame)
         self._arriving.put_nowait(json.dumps(frame))
 
     def end(self, code: int | None = None, reason: str = "") -> None:
@@ -130,6 +137,7 @@ class Service:
         attempts: when each attempt to connect was made, and with which token.
         failures: of the next attempts; a number has the attempt take so long.
         respond: what answers requests; a test may put something else in its place.
+        is_bent: whether its answers may be none of the contract.
     """
 
     def __init__(self) -> None:
@@ -138,6 +146,7 @@ class Service:
         self.attempts: list[tuple[float, str | None]] = []
         self.failures: deque[LineEndedError | float] = deque()
         self.respond: Responder = self.reply
+        self.is_bent = False
 
     async def open_socket(
         self, url: str, token: str | None, times: Times, connect_options: Mapping[str, Any]
@@ -181,7 +190,7 @@ class Service:
                 for entity_id in request["entityIds"]:
                     del connection.subscribed[entity_id]
                 return {"type": "Unsubscribed", "entityIds": request["entityIds"]} | about
-        return {"type": "Pong", "time": 0} | about
+        return {"type": "Pong", "time": "2026-11-24T01:46:41Z"} | about
 
 
 def id_of(part: Frame) -> str:

@@ -155,7 +155,7 @@ def test_a_token_is_fetched_for_each_attempt_and_who_does_is_told_why(
             service.connections[0].end()
             await asyncio.sleep(1.1)
             service.failures.append(PASSING)
-            service.connections[1].push({"type": "Disconnect", "code": "Expired"})
+            service.connections[1].push({"type": "Disconnect", "code": "Expired"}, is_bent=True)
             await asyncio.sleep(30)
 
     run(main())
@@ -228,11 +228,11 @@ def test_a_disconnect_that_is_final_closes_for_good_after_what_came_before(
             await asyncio.sleep(1)
             service.publish("a", 2)
             service.connections[0].push(
-                {"type": "Disconnect", "code": "Banned", "reconnect": False}
+                {"type": "Disconnect", "code": "Kicked", "reconnect": False}
             )
             await asyncio.sleep(1)
             assert await numbers(subscription, 2) == [1, 2]
-            with pytest.raises(ClosedForGood, match="Banned"):
+            with pytest.raises(ClosedForGood, match="Kicked"):
                 await anext(subscription)
             assert service.connections[0].closed_with == 1000
 
@@ -248,7 +248,9 @@ def test_it_comes_back_after_the_time_that_a_disconnect_says(
         async with client():
             await asyncio.sleep(1)
             service.connections[0].push(
-                {"type": "Disconnect", "code": "x", "reconnect": True, "retryAfterMs": milliseconds}
+                {"type": "Disconnect", "code": "x", "reconnect": True}
+                | {"retryAfterMs": milliseconds},
+                is_bent=True,
             )
             await asyncio.sleep(100)
 

@@ -166,7 +166,7 @@ def test_what_passes_is_asked_again_on_the_same_connection(
         times.append(now())
         return answer if len(times) == 1 else service.reply(connection, request)
 
-    service.respond = respond
+    service.respond, service.is_bent = respond, True
 
     async def main() -> None:
         async with client() as made:
@@ -191,9 +191,9 @@ def test_a_reply_to_something_else_is_dropped(client: Make, service: Service) ->
             reply = service.reply(connection, connection.requests[0])
             elsewhere = [{"entityId": "a", "cursor": service.log("a").at(9)}]
             for other in ("late", None, 1):
-                connection.push(reply | {"entities": elsewhere, "requestId": other})
-            connection.push({"type": "Pong", "requestId": "1"})
-            connection.push({"message": "about nothing"})
+                connection.push(reply | {"entities": elsewhere, "requestId": other}, is_bent=True)
+            connection.push({"type": "Pong", "requestId": "1"}, is_bent=True)
+            connection.push({"message": "about nothing"}, is_bent=True)
             await asyncio.sleep(1)
             assert subscription.cursor is None
             connection.push(reply)
@@ -211,7 +211,7 @@ def test_what_cannot_be_read_is_ignored(client: Make, service: Service, text: st
             await asyncio.sleep(1)
             (connection,) = service.connections
             connection._arriving.put_nowait(text)
-            connection.push({"type": "Entity Updated", "entityId": "a"})
+            connection.push({"type": "Entity Updated", "entityId": "a"}, is_bent=True)
             service.publish("a")
             await anext(subscription)
 

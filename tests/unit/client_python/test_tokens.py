@@ -344,7 +344,7 @@ def test_grants_that_do_not_cover_a_subscription_any_more_end_it_alone(
             (connection,) = service.connections
             del connection.subscribed["a"]
             connection.push({"type": "Unsubscribed", "entityId": "strange", "code": "Forbidden"})
-            connection.push({"type": "Unsubscribed", "code": "Forbidden"})
+            connection.push({"type": "Unsubscribed", "code": "Forbidden"}, is_bent=True)
             connection.push({"type": "Unsubscribed", "entityId": "b"})
             connection.push({"type": "Unsubscribed", "entityId": "a", "code": "Forbidden"})
             for each in (ended, beside):
@@ -473,7 +473,8 @@ def test_a_token_is_never_said(
         async with client(get_token=Source(*tokens)) as made:
             made.subscribe("a")
             await asyncio.sleep(5)
-            service.connections[-1].push({"type": "Disconnect", "code": "x", "reconnect": False})
+            kicked = {"type": "Disconnect", "code": "Kicked", "reconnect": False}
+            service.connections[-1].push(kicked)
             await asyncio.sleep(1)
             said = [repr(states), caplog.text, repr(vars(made))]
             assert not [token for token in tokens if token.split(".")[1] in "".join(said)]
