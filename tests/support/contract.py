@@ -116,7 +116,7 @@ class Contract:
         action = request.get("action") if isinstance(request, dict) else None
         if code is None and problem and not _has_refused_parts(reply):
             raise Broken(f"it was answered, and is no request: {problem}")
-        if code in REFUSED_FOR_FORM and not problem and not _beyond_schemas(request):
+        if code in REFUSED_FOR_FORM and not problem and not is_beyond_schemas(request):
             raise Broken(f"it was refused with {code}, and is a request: {request!r:.300}")
         if code and code not in self._codes.get(str(action), self._codes["unknownAction"]):
             raise Broken(f"{action} does not answer with {code}")
@@ -222,7 +222,7 @@ def _has_refused_parts(reply: dict[str, Any]) -> bool:
     return any("code" in part for part in reply.get("entities", []))
 
 
-def _beyond_schemas(request: Any) -> bool:
+def is_beyond_schemas(request: Any) -> bool:
     """Whether a request breaks what the contract says in words alone."""
     request_id = request.get("requestId")
     if isinstance(request_id, int | float) and not (
@@ -231,7 +231,8 @@ def _beyond_schemas(request: Any) -> bool:
         return True
     if not is_portable(request):
         return True
-    parts = request.get("entities", [])
+    parts = request.get("entities")
+    parts = parts if isinstance(parts, list) else []
     subjects = [part.get("entityId", True) for part in parts if isinstance(part, dict)]
     return len(set(map(repr, subjects))) < len(subjects)
 
