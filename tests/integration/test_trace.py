@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from integration.harness import Application, envelope, unique
+from integration.harness import Application, Poison, envelope, unique
 from local.aws import LocalAws
 from operations import trace
 
@@ -113,7 +113,7 @@ async def test_who_is_slow_and_who_sends_poison_is_told(
     application: Application, told: Told
 ) -> None:
     source = unique("source")
-    application.enqueue(json.dumps(envelope(entityId=5) | {"source": source}))
+    application.enqueue(Poison(json.dumps(envelope(entityId=5) | {"source": source})))
     await application.settled()
 
     (row,) = [line for line in told("--poison") if source in line]
@@ -136,7 +136,7 @@ async def test_lines_about_an_event_name_it_and_no_line_holds_what_somebody_wrot
         await client.request("subscribe", entityId=marker + "\x00")
         await client.request("history", entityId=marker, since=marker)
         await client.socket.close(4000, marker)
-    application.enqueue(marker, json.dumps(envelope(entityId=[marker])))
+    application.enqueue(Poison(marker), Poison(json.dumps(envelope(entityId=[marker]))))
     application.send("DeliveryQueueUrl", json.dumps({"eventId": event_id, "topic": marker}))
     await application.settled()
 
