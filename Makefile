@@ -22,11 +22,11 @@ help: ## list the targets
 ##@ Run
 
 .PHONY: local
-local: ## run the application on this machine (AWS_PORT, WS_PORT, PAGE_PORT, AUTH=jwt)
+local: ## run the application on this machine (AWS_PORT, WS_PORT, PAGE_PORT, AUTH=jwt, LOG=quiet)
 	@$(MAKE) --no-print-directory --silent -j3 .venv/local.done $(LOCAL_ENVIRONMENTS)
 	@.venv/bin/python -m local.sam_version $(SAM)
 	@exec .venv/bin/python -m local --aws-port "$(AWS_PORT)" --ws-port "$(WS_PORT)" \
-		--page-port "$(PAGE_PORT)" --sam "$(SAM)" --auth "$(AUTH)" \
+		--page-port "$(PAGE_PORT)" --sam "$(SAM)" --log "$(LOG)" --auth "$(AUTH)" \
 		--jwks-url "$(JWKS_URL)" --issuer "$(ISSUER)" --audience "$(AUDIENCE)"
 
 .PHONY: token

@@ -2,25 +2,29 @@
 
 import argparse
 import fcntl
+import os
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from local import issuer, stack
+from local.activity import Activity, Line, shown
 from local.aws import HOST, LocalAws
 from local.errors import LocalRunError
 from local.issuer import Claims, Issuer, signing_key
 from local.page import lines
 from local.processes import require_free_port, require_running
+from local.reload import Reload
 
 FOLDER = stack.ROOT / ".local"
 _LOOK_SECONDS = 0.25
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
             name=options.issuer,
             audience=options.audience,
         )
-        run(ports, stack.Tools(sam=options.sam), accepted)
+        run(ports, stack.Tools(sam=options.sam), accepted, quiet=options.log == "quiet")
     except LocalRunError as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -61,11 +65,12 @@ class Ports:
         return {"AWS_PORT": self.aws, "WS_PORT": self.ws, "PAGE_PORT": self.page}
 
 
-def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None) -> None:
-    """Start everything, print what to do next, and wait to be stopped.
+def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None, *, quiet: bool = False) -> None:
+    """Start everything, print what to do next, and show what happens until it is stopped.
 
     Args:
         accepted: whose tokens clients need; None if they need none.
+        quiet: show only what goes wrong.
     """
     for (one, port), (other, same) in combinations(ports.by_variable().items(), 2):
         if port == same:
@@ -95,7 +100,8 @@ def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None) -> None:
             with (
                 stack.gateway(
                     *(aws, ports.ws, outputs["WebSocketApiId"], FOLDER),
-                    *("--control-port", str(control_port)),
+                    # Posts are told of at that level.
+                    *("--control-port", str(control_port), "--log-level", "DEBUG"),
                 ),
                 stack.page(
                     *(aws, ports.page, outputs, control_port, FOLDER),
@@ -107,20 +113,41 @@ def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None) -> None:
                     seconds = time.monotonic() - started
                     token = key.mint(Issuer.own(ports.page), Claims()) if key else None
                     print(_next_steps(outputs, seconds, _access(outputs, token)), flush=True)
-                    attend()
+                    attend(*_chores(aws, stack.package(built), quiet=quiet))
                 finally:
                     outputs_file.unlink()
 
 
-def attend() -> NoReturn:
-    """Watch over what runs until a signal ends it.
+def attend(*chores: Callable[[], None]) -> NoReturn:
+    """Do the chores again and again, until a signal or an end ends it.
 
     Raises:
-        LocalRunError: something ended by itself.
+        LocalRunError: something that is to run has ended.
     """
     while True:
+        for chore in chores:
+            chore()
         require_running()
         time.sleep(_LOOK_SECONDS)
+
+
+def _chores(aws: LocalAws, package: Path, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Yield what is done while all runs: show what happens, and take over edits."""
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def show(line: Line) -> None:
+        if line.is_bad or not quiet:
+            print(shown(line, coloured=coloured), flush=True)
+
+    def tell(text: str, *, is_bad: bool = False) -> None:
+        line = Line(int(time.time() * 1000), "make local", text, is_bad)
+        print(shown(line, coloured=coloured), flush=True)
+
+    yield Activity(aws, FOLDER, show).look
+    yield Reload(
+        *(stack.ROOT / "functions", package, (stack.ROOT / "template.yaml",)),
+        *(stack.Functions(aws).restart, tell, partial(tell, is_bad=True)),
+    ).look
 
 
 def _free_port(ports: Ports) -> int:
@@ -196,6 +223,9 @@ Or step by step:
 
 4. See the frame arrive: {{"type":"Entity Updated","entityId":"myTestEntityId",...}}
 
+An edit in functions/ is live at once. What happens is shown below (make local LOG=quiet: errors
+alone), and is in .local: gateway.log, functions.log, emulator.log, page.log.
+
 Ctrl-C stops everything."""
 
 
@@ -207,17 +237,24 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make local",
         usage="make local [AWS_PORT=port] [WS_PORT=port] [PAGE_PORT=port] [SAM=path]"
-        " [AUTH=jwt [JWKS_URL=address ISSUER=name AUDIENCE=name]]",
+        " [LOG=quiet] [AUTH=jwt [JWKS_URL=address ISSUER=name AUDIENCE=name]]",
     )
     parser.add_argument("--aws-port", type=_port, default=4566, help="the emulator (AWS_PORT)")
     parser.add_argument("--ws-port", type=_port, default=3001, help="the WebSocket (WS_PORT)")
     parser.add_argument("--page-port", type=_port, default=3002, help="the page (PAGE_PORT)")
     parser.add_argument("--sam", type=Path, default=stack.Tools().sam, help="the SAM CLI (SAM)")
+    parser.add_argument("--log", type=_log, default="", help="quiet: show errors only (LOG)")
     parser.add_argument("--auth", default="", help="jwt: clients need a token (AUTH)")
     parser.add_argument("--jwks-url", default="", help="keys of somebody else (JWKS_URL)")
     parser.add_argument("--issuer", default="", help="`iss` of their tokens (ISSUER)")
     parser.add_argument("--audience", default="", help="`aud` of their tokens (AUDIENCE)")
     return parser.parse_args(arguments)
+
+
+def _log(text: str) -> str:
+    if text in ("", "quiet"):
+        return text
+    raise argparse.ArgumentTypeError(f"LOG is '{text}'; it can be quiet")
 
 
 def _port(text: str) -> int:

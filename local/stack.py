@@ -4,6 +4,7 @@ import json
 import platform
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from botocore.exceptions import BotoCoreError, ClientError
 
 from local import template
 from local.aws import HOST, REGION, LocalAws
+from local.errors import LocalRunError
 from local.processes import run_to_end, running
 
 ROOT = Path(__file__).parent.parent
@@ -139,6 +142,11 @@ def build(aws: LocalAws, tools: Tools, folder: Path) -> Path:
     return target / "template.yaml"
 
 
+def package(built: Path) -> Path:
+    """Return the folder that the functions of a built template run from."""
+    return built.parent / template.code_folder(yaml.safe_load(built.read_text()))
+
+
 def deploy(
     aws: LocalAws,
     tools: Tools,
@@ -172,6 +180,30 @@ def deploy(
     return _outputs(aws)
 
 
+class Functions:
+    """The functions of the deployed stack."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        self._lambda = aws.client("lambda")
+        self._names = list(_physical_ids(aws, "AWS::Lambda::Function").values())
+
+    def restart(self) -> None:
+        """Have the emulator end their workers, so that the next call loads the code anew.
+
+        Raises:
+            LocalRunError: the emulator refuses it.
+        """
+        try:
+            for name in self._names:
+                environment = self._lambda.get_function_configuration(FunctionName=name)
+                variables = environment["Environment"]["Variables"] | {"RELOADED": str(time.time())}
+                self._lambda.update_function_configuration(
+                    FunctionName=name, Environment={"Variables": variables}
+                )
+        except (BotoCoreError, ClientError) as exc:
+            raise LocalRunError(str(exc)) from exc
+
+
 def host_parameters() -> dict[str, str]:
     """Return the template's parameters for this machine.
 
@@ -189,10 +221,15 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in parameters.items()]
 
 
-def _physical_ids(aws: LocalAws) -> dict[str, str]:
+def _physical_ids(aws: LocalAws, kind: str | None = None) -> dict[str, str]:
+    """Return what the stack's resources, all or those of one type, are called, by logical id."""
     cloudformation = aws.client("cloudformation")
     resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
-    return {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in resources}
+    return {
+        row["LogicalResourceId"]: row["PhysicalResourceId"]
+        for row in resources
+        if kind in (None, row["ResourceType"])
+    }
 
 
 def _create_route_responses(

@@ -48,6 +48,16 @@ class RouteResponse:
     key: str
 
 
+def code_folder(template: Mapping[str, Any]) -> str:
+    """Return the folder of code of all functions, beside what `sam build` made of the template."""
+    (code,) = {
+        resource["Properties"]["CodeUri"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    return str(code)
+
+
 def run_in_place(template: dict[str, Any], built: Path, empty: Path) -> dict[str, Any]:
     """Return the template with an empty package for all functions, and their code on the path.
 
@@ -62,7 +72,7 @@ def run_in_place(template: dict[str, Any], built: Path, empty: Path) -> dict[str
         for logical_id, resource in resources.items()
         if resource["Type"] == "AWS::Serverless::Function"
     }
-    (code,) = {function["Properties"]["CodeUri"] for function in functions.values()}
+    code = code_folder(template)
     emptied = {
         logical_id: function | {"Properties": function["Properties"] | {"CodeUri": str(empty)}}
         for logical_id, function in functions.items()

@@ -141,6 +141,8 @@ def main() -> int:
     # These two log what clients send, at INFO and below.
     logging.getLogger("websockets").setLevel(logging.WARNING)
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    # A line for each request of the readings.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
     # A descriptor for each connection: take all that are allowed.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -58,7 +58,12 @@ async def _answer(runtime: Runtime, request: web.BaseRequest) -> web.StreamRespo
             _told_method(request), request_id, status, error_type,
         )  # fmt: skip
     else:
-        log.debug("@connections %s requestId=%s: %d", _told_method(request), request_id, status)
+        # Served, so it is the id of a connection, and nothing else that a client can think of.
+        connection_id = unquote(request.raw_path.partition("?")[0]).rpartition("/")[2]
+        log.debug(
+            "@connections %s connection=%s requestId=%s: %d",
+            request.method, connection_id, request_id, status,
+        )  # fmt: skip
     return web.Response(status=status, body=body.encode(), headers=headers)
 
 

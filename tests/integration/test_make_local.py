@@ -1,6 +1,6 @@
 """`make local` as a person runs it: what it prints and writes, and that it leaves nothing behind.
 
-Only one can run in a folder, so these tests are skipped where a developer's own is running.
+It runs in a copy of the project, whose code these tests edit, and beside a developer's own run.
 """
 
 import asyncio
@@ -14,29 +14,35 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from integration.harness import Client, event_file, eventually, free_port
+from integration.harness import Client, event_file, eventually, free_port, unique
 from local import stack
-from local.aws import HOST
+from local.aws import HOST, LocalAws
 from local.issuer import Claims, Issuer, published_keys, signing_key
 
-OUTPUTS = stack.ROOT / ".local/outputs.json"
+# Kept between runs, so that `sam build` finds what it built before.
+PROJECT = stack.ROOT / ".local/test/project"
+OUTPUTS = PROJECT / ".local/outputs.json"
 MAKE, PS = shutil.which("make") or "make", shutil.which("ps") or "ps"
 PORTS = ("AWS_PORT", "WS_PORT", "PAGE_PORT")
 LAST_LINE = "Ctrl-C stops everything."
 START_SECONDS = 180
 # What emulator, gateway and page get to end by themselves, one after the other, and some slack.
 STOP_SECONDS = 40
+# What a busy machine may take longer than an idle one.
+SLACK = 3
 
 
 class Run:
@@ -48,7 +54,7 @@ class Run:
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 [MAKE, "--no-print-directory", "local", *settings],
-                cwd=stack.ROOT,
+                cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -95,7 +101,8 @@ class Run:
 
         assert [pid for pid in family if is_running(pid)] == []
         assert not OUTPUTS.exists()
-        assert "Traceback" not in self.printed
+        # What functions raised stands behind their name.
+        assert not re.search("^Traceback", self.printed, re.MULTILINE)
 
     def kill(self) -> None:
         """End what a test that failed has left."""
@@ -145,7 +152,7 @@ def make(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     settings = [f"{name}={value}" for name, value in variables.items()]
     return subprocess.run(
         [MAKE, "--no-print-directory", target, *settings],
-        cwd=stack.ROOT,
+        cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
@@ -154,7 +161,7 @@ def make(target: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def written() -> str:
     """Return all that a run has written for people, or for other programs, to read."""
-    files = [*(stack.ROOT / ".local").glob("*.log"), *(stack.ROOT / ".local").glob("*.json")]
+    files = [*(PROJECT / ".local").glob("*.log"), *(PROJECT / ".local").glob("*.json")]
     return "".join(file.read_text(errors="replace") for file in files)
 
 
@@ -177,12 +184,35 @@ def occupied() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_runs_here() -> None:
-    with (stack.ROOT / ".local/lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pytest.skip("make local is running in this folder")
+def _copied() -> Iterator[None]:
+    """Copy the project as it is now, with the environments that it has; nobody else may use it."""
+    (PROJECT / ".local").mkdir(parents=True, exist_ok=True)
+    with (PROJECT / ".local/test-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in COPIED:
+            copy(stack.ROOT / name, PROJECT / name)
+        for name in (".venv", ".local/emulator", ".local/sam"):
+            link = PROJECT / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(stack.ROOT / name)
+        yield
+
+
+# What `make local` needs.
+COPIED = (
+    "Makefile", "client", "events", "functions", "local", "operations", "samconfig.toml",
+    "template.yaml",
+)  # fmt: skip
+
+
+def copy(source: Path, target: Path) -> None:
+    """Put a copy in the place of an older one; times stay, which `make` looks at."""
+    if source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
+        shutil.copytree(source, target, ignore=unwanted)
+    else:
+        shutil.copy2(source, target)
 
 
 Starter = Callable[..., Run]
@@ -287,7 +317,7 @@ async def test_the_printed_put_events_line_works_as_pasted(shared: Run) -> None:
         # Another terminal, which knows nothing of AWS.
         terminal = await asyncio.create_subprocess_shell(
             line[1],
-            cwd=stack.ROOT,
+            cwd=PROJECT,
             env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -299,6 +329,108 @@ async def test_the_printed_put_events_line_works_as_pasted(shared: Run) -> None:
 
     assert frame["message"] == detail["message"]
     assert frame["id"] == json.loads(answer)["Entries"][0]["EventId"]
+
+
+async def test_it_shows_what_happens_and_keeps_it_in_files(shared: Run) -> None:
+    entity_id = unique("shown")
+    before = len(shared.printed)
+    async with connect(shared.outputs()["WebsocketUri"]) as socket:
+        client = Client(socket)
+        await client.subscribe(entity_id)
+        events = LocalAws(urlsplit(shared.outputs()["AwsEndpointUrl"]).port or 0).client("events")
+        (entry,) = event_file("entity-updated.json")
+        events.put_events(Entries=[entry | {"Detail": json.dumps({"entityId": entity_id})}])
+        await client.next_frame()
+        await client.request("subscribe")
+
+    def shows(pattern: str) -> Callable[[], object]:
+        return lambda: re.search(pattern, shared.printed[before:], re.MULTILINE)
+
+    clock = r"^\d\d:\d\d:\d\d "
+    for expected in (
+        r"gateway +connection (\S+) stage=v1 .* opened",
+        r"connect +INFO connection opened connection_id=",
+        r"gateway +route subscribe connection=\S+ .*: 200, replied",
+        r"bus +event sent to NotificationQueue$",
+        r"gateway +@connections POST connection=\S+ .*: 200$",
+        r"subscribe +INFO request rejected code=",
+        r"gateway +connection \S+ closed: 1000",
+        r"disconnect +INFO connection closed ",
+    ):
+        await eventually(shows(clock + expected), expected)
+    assert not shows("_aws|REPORT RequestId")()
+    for name in ("gateway", "functions", "emulator", "page"):
+        assert f"{name}.log" in shared.printed
+        assert (PROJECT / f".local/{name}.log").exists()
+    # All of it is there.
+    kept = (PROJECT / ".local/functions.log").read_text()
+    assert '"ConnectionsOpened"' in kept
+    assert "REPORT RequestId" in kept
+
+
+async def test_an_edit_is_live_within_two_seconds_and_open_sockets_and_rows_stay(
+    shared: Run,
+) -> None:
+    entity_id = unique("edited")
+    async with connect(shared.outputs()["WebsocketUri"]) as socket:
+        client = Client(socket)
+        await client.subscribe(entity_id)
+        assert "edited" not in await client.request("ping")
+
+        with edited("ping/app.py", 'Reply("Pong", ', 'Reply("Pong", edited=1, '):
+            started = time.monotonic()
+            await eventually(lambda: "Reloaded ping/app.py" in shared.printed, "it is told")
+            seconds = time.monotonic() - started
+
+            assert (await client.request("ping"))["edited"] == 1
+            assert (await client.request("subscriptions"))["entityIds"] == [entity_id]
+            assert seconds < 2 * SLACK
+
+            await an_error_is_shown_and_the_old_code_stays(shared, client)
+        await eventually(lambda: shared.printed.count("Reloaded ping/app.py") == 2, "it is undone")
+        assert "edited" not in await client.request("ping")
+
+
+async def an_error_is_shown_and_the_old_code_stays(shared: Run, client: Client) -> None:
+    with edited("ping/app.py", "return Reply(", "return Reply(("):
+        await eventually(lambda: "the old code stays" in shared.printed, "the error is told")
+        assert 'File "functions/ping/app.py", line ' in shared.printed
+        assert "SyntaxError: " in shared.printed
+        assert (await client.request("ping"))["edited"] == 1
+    # The editor's undo brings nothing new.
+    assert shared.printed.count("Reloaded ping/app.py") == 1
+
+
+async def test_what_an_edited_function_raises_is_shown_with_its_traceback(shared: Run) -> None:
+    async with connect(shared.outputs()["WebsocketUri"]) as socket:
+        reloads = shared.printed.count("Reloaded ping/app.py")
+        with edited(
+            "ping/app.py",
+            "    return Reply(",
+            "    raise ZeroDivisionError('seen')\n    return Reply(",
+        ):
+            await eventually(
+                lambda: shared.printed.count("Reloaded ping/app.py") > reloads, "it is told"
+            )
+            # Answered by the gateway, which knows no requestId.
+            await Client(socket).send({"action": "ping"})
+            await eventually(lambda: "ZeroDivisionError: seen" in shared.printed, "it is shown")
+            (line,) = re.findall(r".* raise ZeroDivisionError", shared.printed)
+            assert "Traceback (most recent call last):" in shared.printed
+            assert line.startswith("    ")
+
+
+@contextmanager
+def edited(name: str, old: str, new: str) -> Iterator[None]:
+    """Edit a file of the copy's functions while the block lasts."""
+    path = PROJECT / "functions" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        path.write_text(text)
 
 
 async def test_a_second_run_is_refused_and_does_not_disturb_the_first(
@@ -341,7 +473,7 @@ async def test_a_gateway_that_dies_is_told_with_the_end_of_its_log_and_all_else_
     os.kill(run.child("-m local.gateway"), signal.SIGKILL)
 
     assert await run.ends() != 0
-    log = stack.ROOT / ".local/gateway.log"
+    log = PROJECT / ".local/gateway.log"
     assert "The gateway has ended (signal 9)" in run.printed
     assert f"The end of {log}:\n{log.read_text()}" in run.printed
     assert [pid for pid in family if is_running(pid)] == []
