@@ -18,10 +18,11 @@ from types import FrameType
 from typing import NoReturn
 
 from local import issuer, stack
-from local.activity import Activity, Line, shown
+from local.activity import Activity
 from local.aws import HOST, LocalAws
 from local.errors import LocalRunError
 from local.issuer import Claims, Issuer, signing_key
+from local.log_lines import Line, shown
 from local.page import lines
 from local.processes import require_free_port, require_running
 from local.reload import Reload

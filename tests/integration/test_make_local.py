@@ -353,7 +353,7 @@ async def test_it_shows_what_happens_and_keeps_it_in_files(shared: Run) -> None:
         r"gateway +route subscribe connection=\S+ .*: 200, replied",
         r"bus +event sent to NotificationQueue$",
         r"gateway +@connections POST connection=\S+ .*: 200$",
-        r"subscribe +INFO request rejected code=",
+        r"subscribe +INFO request rejected .*code=InvalidEntityId",
         r"gateway +connection \S+ closed: 1000",
         r"disconnect +INFO connection closed ",
     ):

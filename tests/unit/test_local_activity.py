@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from local.activity import Line, Tail, of_emulator, of_gateway, of_invocation, shown
+from local.activity import Tail
+from local.log_lines import Line, of_emulator, of_gateway, of_invocation, shown
 
 AT_MS = 1_795_537_365_093
 EMF = json.dumps({"_aws": {"Timestamp": AT_MS}, "service": "shop", "EventsUnwatched": [1.0]})
