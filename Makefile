@@ -40,6 +40,11 @@ token: export ENTITIES ?=
 token: export TENANT ?=
 token: export MINUTES ?=
 
+.PHONY: invoke
+invoke: .local/emulator/done ## run a function on its event in events/ (FUNCTION, EVENT=file, DEBUG=1)
+	@.local/emulator/bin/python -m local.invoke --function "$(FUNCTION)" \
+		$(if $(EVENT),--event "$(EVENT)") $(if $(DEBUG),--debug)
+
 .PHONY: screenshot
 screenshot: .venv/dev.done ## take docs/page.png of the page of the running make local
 	@.venv/bin/python -m local.page.screenshot docs/page.png

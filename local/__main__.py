@@ -77,11 +77,12 @@ def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None, *, quiet: boo
         if port == same:
             raise LocalRunError(f"{one} and {other} are both {port}: choose two ports.")
     aws = LocalAws(ports.aws)
-    outputs_file = FOLDER / "outputs.json"
+    outputs_file, functions_file = FOLDER / "outputs.json", FOLDER / "functions.json"
     started = time.monotonic()
     with _only_run(FOLDER):
         # Of a run that could not clean up.
         outputs_file.unlink(missing_ok=True)
+        functions_file.unlink(missing_ok=True)
         for leftover in FOLDER.glob(f"{stack.EMULATOR_FILES}*"):
             shutil.rmtree(leftover)
         for variable, port in ports.by_variable().items():
@@ -109,14 +110,17 @@ def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None, *, quiet: boo
                     issuer.FOLDER if key else None,
                 ) as outputs,
             ):
+                functions, package = stack.Functions(aws), stack.package(built)
+                stack.write_outputs(functions.described(package), functions_file)
                 stack.write_outputs(outputs, outputs_file)
                 try:
                     seconds = time.monotonic() - started
                     token = key.mint(Issuer.own(ports.page), Claims()) if key else None
                     print(_next_steps(outputs, seconds, _access(outputs, token)), flush=True)
-                    attend(*_chores(aws, stack.package(built), quiet=quiet))
+                    attend(*_chores(aws, functions, package, quiet=quiet))
                 finally:
                     outputs_file.unlink()
+                    functions_file.unlink()
 
 
 def attend(*chores: Callable[[], None]) -> NoReturn:
@@ -132,7 +136,9 @@ def attend(*chores: Callable[[], None]) -> NoReturn:
         time.sleep(_LOOK_SECONDS)
 
 
-def _chores(aws: LocalAws, package: Path, *, quiet: bool) -> Iterator[Callable[[], None]]:
+def _chores(
+    aws: LocalAws, functions: stack.Functions, package: Path, *, quiet: bool
+) -> Iterator[Callable[[], None]]:
     """Yield what is done while all runs: show what happens, and take over edits."""
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -147,7 +153,7 @@ def _chores(aws: LocalAws, package: Path, *, quiet: bool) -> Iterator[Callable[[
     yield Activity(aws, FOLDER, show).look
     yield Reload(
         *(stack.ROOT / "functions", package, (stack.ROOT / "template.yaml",)),
-        *(stack.Functions(aws).restart, tell, partial(tell, is_bad=True)),
+        *(functions.restart, tell, partial(tell, is_bad=True)),
     ).look
 
 

@@ -184,8 +184,50 @@ class Functions:
     """The functions of the deployed stack."""
 
     def __init__(self, aws: LocalAws) -> None:
+        self._aws = aws
         self._lambda = aws.client("lambda")
         self._names = list(_physical_ids(aws, "AWS::Lambda::Function").values())
+
+    def described(self, package: Path) -> dict[str, Any]:
+        """Return what is needed to run one elsewhere: see `local.invoke`.
+
+        Args:
+            package: the folder that they run from.
+        """
+        configurations = [
+            self._lambda.get_function_configuration(FunctionName=name) for name in self._names
+        ]
+        # The interpreter finds what it needs by the package's folder.
+        own = ("PYTHONPATH",)
+        return {
+            "package": str(package),
+            "environment": {
+                name: value
+                for name, value in self._aws.environment().items()
+                if name.startswith("AWS_") or name == "NO_PROXY"
+            }
+            | {"AWS_REGION": REGION},
+            "functions": {
+                each["Handler"].partition(".")[0]: {
+                    "name": each["FunctionName"],
+                    "arn": each["FunctionArn"],
+                    "handler": each["Handler"],
+                    "memory": each["MemorySize"],
+                    "timeout": each["Timeout"],
+                    "logGroup": each["LoggingConfig"]["LogGroup"],
+                    "variables": {
+                        "AWS_LAMBDA_FUNCTION_NAME": each["FunctionName"],
+                        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(each["MemorySize"]),
+                    }
+                    | {
+                        name: value
+                        for name, value in each["Environment"]["Variables"].items()
+                        if name not in own
+                    },
+                }
+                for each in configurations
+            },
+        }
 
     def restart(self) -> None:
         """Have the emulator end their workers, so that the next call loads the code anew.
