@@ -433,6 +433,61 @@ def edited(name: str, old: str, new: str) -> Iterator[None]:
         path.write_text(text)
 
 
+def test_a_function_is_run_on_its_event_against_the_local_table(shared: Run) -> None:
+    assert invoke(FUNCTION="connect").returncode == 0
+
+    started = time.monotonic()
+    subscribed = invoke(FUNCTION="subscribe")
+    seconds = time.monotonic() - started
+
+    reply = json.loads(json.loads(subscribed.stdout)["body"])
+    assert (reply["type"], reply["entityId"]) == ("Subscribed", "myTestEntityId")
+    assert "subscribe returned after" in subscribed.stderr
+    assert seconds < SLACK
+    left = invoke(FUNCTION="disconnect")
+    assert "disconnect    INFO connection closed connection_id=" in left.stderr
+    assert "_aws" not in left.stderr
+
+
+def test_a_function_is_run_in_a_debugger_that_stops_in_its_first_line(shared: Run) -> None:
+    debugged = invoke("p connection.connection_id\ncontinue\n", FUNCTION="ping", DEBUG="1")
+
+    connection_id = event_file("ping.json")["requestContext"]["connectionId"]
+    assert "functions/ping/app.py" in debugged.stderr
+    assert f"(Pdb) '{connection_id}'" in debugged.stderr
+    assert json.loads(debugged.stdout)["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({}, "Which function? "),
+        ({"FUNCTION": "nobody"}, "There is no function 'nobody'. "),
+        ({"FUNCTION": "ping", "EVENT": "none.json"}, "There is no event in none.json."),
+        ({"FUNCTION": "ping", "EVENT": "Makefile"}, "Makefile is no event: "),
+    ],
+)
+def test_what_cannot_be_run_is_said(shared: Run, variables: dict[str, str], message: str) -> None:
+    refused_run = invoke(**variables)
+
+    assert refused_run.returncode != 0
+    assert refused_run.stdout == ""
+    assert message in refused_run.stderr
+    assert "Traceback" not in refused_run.stderr
+
+
+def invoke(typed: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    return subprocess.run(
+        [MAKE, "--no-print-directory", "invoke", *settings],
+        cwd=PROJECT,
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 async def test_a_second_run_is_refused_and_does_not_disturb_the_first(
     shared: Run, start: Starter
 ) -> None:
@@ -450,6 +505,7 @@ async def test_ctrl_c_stops_everything_it_started(shared: Run, ports: dict[str, 
     await shared.ends_whole(os.killpg, signal.SIGINT)
 
     assert all(map(is_free, ports.values()))
+    assert "make local does not run in this folder" in invoke(FUNCTION="ping").stderr
 
 
 async def test_a_terminate_signal_to_make_stops_everything_it_started(
