@@ -49,11 +49,29 @@ invoke: .local/emulator/done ## run a function on its event in events/ (FUNCTION
 screenshot: .venv/dev.done ## take docs/page.png of the page of the running make local
 	@.venv/bin/python -m local.page.screenshot docs/page.png
 
+# An environment of samconfig.toml: dev, staging or prod. Without one, sam deploy asks for what it needs.
+ENV ?=
+# Not gradually, where it would be.
+AT_ONCE ?=
+# A role that CloudFormation takes for the stack; without one it does what the caller may do.
+STACK_ROLE ?=
+DEPLOYMENT = "$(ENV)" --sam $(SAM) $(if $(AT_ONCE),--at-once) $(if $(STACK_ROLE),--role-arn "$(STACK_ROLE)")
+
 .PHONY: deploy
-deploy: $(SAM_ENVIRONMENT) ## build and deploy to AWS, asking for what it needs
+deploy: $(SAM_ENVIRONMENT) ## build and deploy to AWS (ENV=dev, staging or prod; AT_ONCE=1)
 	@$(PYTHON) -m local.sam_version $(SAM)
-	$(SAM) build
-	$(SAM) deploy --guided
+	$(SAM) build $(if $(ENV),--config-env "$(ENV)")
+	$(if $(ENV),$(PYTHON) -m operations.environments $(DEPLOYMENT),$(SAM) deploy --guided)
+
+.PHONY: change-set
+change-set: .venv/local.done $(SAM_ENVIRONMENT) ## build, and show what a deployment would change (ENV, AT_ONCE)
+	@$(PYTHON) -m local.sam_version $(SAM)
+	$(SAM) build --config-env "$(ENV)"
+	@.venv/bin/python -m operations.change_set make $(DEPLOYMENT)
+
+.PHONY: execute
+execute: .venv/local.done ## do what a change set says, and wait for it (CHANGE_SET=arn)
+	@.venv/bin/python -m operations.change_set execute "$(CHANGE_SET)"
 
 # Name of the stack on AWS; LOCAL=1 for the one of make local.
 STACK ?= websocket-notifications
@@ -92,12 +110,16 @@ lint: test-environments ## ruff, mypy, cfn-lint and sam validate
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/cfn-lint template.yaml examples/*.yaml
+	.venv/bin/cfn-lint template.yaml examples/*.yaml operations/github-roles.yaml
 	@.venv/bin/python -m local.sam_version $(SAM)
 	$(SAM) validate --lint --region us-east-1
 
 # The local gateway, the emulator's own front, or the wss:// address of a stage on AWS.
 TARGET ?= gateway
+
+.PHONY: hooks
+hooks: .venv/dev.done ## have git check each commit (.pre-commit-config.yaml)
+	.venv/bin/pre-commit install
 
 .PHONY: conformance
 conformance: test-environments ## check the local gateway; TARGET=emulator or wss://... checks another
@@ -134,9 +156,10 @@ bench-gateway: test-environments ## measure the local gateway
 	PYTHONPATH=tests EMULATOR_PYTHON=.local/emulator/bin/python .venv/bin/python -m benchmarks.gateway
 
 .PHONY: scan
-scan: .local/scan/done ## checkov and bandit
+scan: .local/scan/done ## checkov, zizmor and bandit
 	.local/scan/bin/checkov --config-file .checkov.yaml
-	.local/scan/bin/bandit --quiet --configfile pyproject.toml --recursive functions local client/python examples
+	.local/scan/bin/zizmor --offline --quiet --persona=pedantic .github .pre-commit-config.yaml
+	.local/scan/bin/bandit --quiet --configfile pyproject.toml --recursive functions local operations client/python examples
 
 .PHONY: audit
 audit: .local/scan/done ## known vulnerabilities of the functions' dependencies (needs the advisory service)

@@ -21,10 +21,11 @@ from local import template
 from local.aws import HOST, REGION, LocalAws
 from local.errors import LocalRunError
 from local.processes import run_to_end, running
+from operations import environments
 
 ROOT = Path(__file__).parent.parent
 # By default SAM looks beside the template that it is given.
-CONFIGURATION = ("--config-file", ROOT / "samconfig.toml", "--config-env", "local")
+CONFIGURATION = ("--config-file", environments.SAMCONFIG, "--config-env", "local")
 STACK_NAME = "websocket-notifications"
 # What the name of a folder with the emulator's files begins with.
 EMULATOR_FILES = "emulator-files-"
@@ -153,31 +154,41 @@ def deploy(
     built: Path,
     gateway_address: str,
     parameters: Mapping[str, str] | None = None,
+    environment: str = "local",
 ) -> dict[str, str]:
-    """Run `sam deploy` on the emulator, finish what it cannot do, and return the outputs."""
-    overrides = host_parameters() | dict(parameters or {})
+    """Run `sam deploy` on the emulator, finish what it cannot do, and return the outputs.
+
+    Args:
+        environment: of samconfig.toml. Those of one emulator live side by side.
+    """
+    chosen = environments.read(environment)
+    overrides = {**chosen.parameters, **host_parameters(), **(parameters or {})}
     empty = built.with_name("empty")
     empty.mkdir(exist_ok=True)
     # SAM does not upload a folder without a file.
     (empty / "empty").touch()
     in_place = template.run_in_place(yaml.safe_load(built.read_text()), built.parent, empty)
     adapted, responses = template.adapt(in_place, gateway_address, overrides)
-    local_template = built.with_name("template-local.yaml")
+    local_template = adapted_to(aws, built, chosen.stack_name)
     local_template.write_text(yaml.safe_dump(adapted, sort_keys=False))
     run_to_end(
         "sam deploy",
-        [
-            *(tools.sam, "deploy", *CONFIGURATION),
-            *("--template-file", local_template, "--stack-name", STACK_NAME),
-            *("--parameter-overrides", *_overrides(overrides)),
-        ],
+        environments.command(tools.sam, chosen, overrides, "--template-file", local_template),
         aws.environment(),
         ROOT,
     )
-    physical_ids = _physical_ids(aws)
+    physical_ids = _physical_ids(aws, chosen.stack_name)
     _create_route_responses(aws, responses, physical_ids)
     _let_items_expire(aws, template.times_to_live(adapted), physical_ids)
-    return _outputs(aws)
+    return _outputs(aws, chosen.stack_name)
+
+
+def adapted_to(aws: LocalAws, built: Path, stack_name: str) -> Path:
+    """Return where the template for a stack of an emulator is, beside what `sam build` made.
+
+    Processes that share the build deploy at the same time, each with addresses of its own.
+    """
+    return built.with_name(f"template-{stack_name}-{aws.port}.yaml")
 
 
 class Functions:
@@ -186,7 +197,7 @@ class Functions:
     def __init__(self, aws: LocalAws) -> None:
         self._aws = aws
         self._lambda = aws.client("lambda")
-        self._names = list(_physical_ids(aws, "AWS::Lambda::Function").values())
+        self._names = list(_physical_ids(aws, STACK_NAME, "AWS::Lambda::Function").values())
 
     def described(self, package: Path) -> dict[str, Any]:
         """Return what is needed to run one elsewhere: see `local.invoke`.
@@ -263,10 +274,10 @@ def _overrides(parameters: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in parameters.items()]
 
 
-def _physical_ids(aws: LocalAws, kind: str | None = None) -> dict[str, str]:
-    """Return what the stack's resources, all or those of one type, are called, by logical id."""
+def _physical_ids(aws: LocalAws, stack_name: str, kind: str | None = None) -> dict[str, str]:
+    """Return what a stack's resources, all or those of one type, are called, by logical id."""
     cloudformation = aws.client("cloudformation")
-    resources = cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+    resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
     return {
         row["LogicalResourceId"]: row["PhysicalResourceId"]
         for row in resources
@@ -298,10 +309,10 @@ def _let_items_expire(
         )
 
 
-def _outputs(aws: LocalAws) -> dict[str, str]:
-    stack = aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+def _outputs(aws: LocalAws, stack_name: str) -> dict[str, str]:
+    stack = aws.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"][0]
     outputs = {row["OutputKey"]: row["OutputValue"] for row in stack["Outputs"]}
-    return outputs | {"AwsEndpointUrl": aws.endpoint_url}
+    return outputs | {"AwsEndpointUrl": aws.endpoint_url, "StackName": stack_name}
 
 
 def write_outputs(outputs: Mapping[str, str], path: Path) -> None:

@@ -1,11 +1,13 @@
 """What the built template needs before the emulator can deploy it.
 
-The template is written for AWS. Eight things differ here. All but what is made through an API once
+The template is written for AWS. Nine things differ here. All but what is made through an API once
 the stack stands are done to a copy of what `sam build` made:
 
 - the emulator's CloudFormation refuses a template that holds a type it does not know. Route
   responses are taken out, and made through the API; what nothing here would read is left out
   (`LEFT_OUT`);
+- nor does it know CodeDeploy. Functions run as they are: what is gradual is left out, and so are
+  versions, which would go on with code that was edited since;
 - it makes tables that keep what has expired. That is switched on through the API, too;
 - it hands on the value of a `Number` parameter as a string, over which its queue pollers stumble:
   in event source mappings the number itself takes the reference's place;
@@ -103,7 +105,14 @@ def adapt(
     }
     responses = []
     resources = {}
-    for logical_id, resource in template["Resources"].items():
+    at_once = _at_once(
+        {
+            name: resource
+            for name, resource in template["Resources"].items()
+            if resource.get("Condition") != "Gradual"
+        }
+    )
+    for logical_id, resource in at_once.items():
         properties = resource.get("Properties", {})
         match resource["Type"]:
             case "AWS::ApiGatewayV2::RouteResponse":
@@ -142,6 +151,19 @@ def times_to_live(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if resource["Type"] == "AWS::DynamoDB::Table"
         and "TimeToLiveSpecification" in resource["Properties"]
     }
+
+
+def _at_once(node: Any) -> Any:
+    """Copy a tree with what holds without a release in the place of what depends on one."""
+    match node:
+        case {"Fn::If": ["Gradual", _, otherwise]}:
+            return _at_once(otherwise)
+        case dict():
+            return {key: _at_once(value) for key, value in node.items()}
+        case list():
+            return [_at_once(value) for value in node]
+        case _:
+            return node
 
 
 def _without_tls(parameter: dict[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def deployed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @contextmanager
 def deployment(built: Path, folder: Path, parameters: Mapping[str, str]) -> Iterator[Application]:
-    """Deploy the application as `make local` does, beside any that runs."""
+    """Deploy the application as `make local` does, on an emulator of its own."""
     aws, ws_port = LocalAws(free_port()), free_port()
     # Unlike Ctrl-C, a terminate signal, such as a cancelled CI job gets, would end pytest at once
     # and leave the emulator behind.

@@ -488,7 +488,7 @@ class Application:
 
     def _resource(self, logical_id: str) -> str:
         resource = self._aws.client("cloudformation").describe_stack_resource(
-            StackName=stack.STACK_NAME, LogicalResourceId=logical_id
+            StackName=self.outputs["StackName"], LogicalResourceId=logical_id
         )["StackResourceDetail"]
         return str(resource["PhysicalResourceId"])
 

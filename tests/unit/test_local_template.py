@@ -11,6 +11,12 @@ from support import template
 
 TAKEN_OUT = LEFT_OUT | {"AWS::ApiGatewayV2::RouteResponse"}
 
+# Of releases.
+GRADUAL = {
+    *("AWS::Lambda::Version", "AWS::Lambda::Alias"),
+    *("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"),
+}
+
 
 def test_route_responses_are_taken_out_and_returned() -> None:
     adapted, responses = adapt(template.written(), "127.0.0.1:3001", {})
@@ -26,7 +32,18 @@ def test_what_the_emulator_cannot_take_and_nothing_here_reads_is_left_out() -> N
 
     kinds = {resource["Type"] for resource in template.written()["Resources"].values()}
     left = {resource["Type"] for resource in adapted["Resources"].values()}
-    assert kinds - left == TAKEN_OUT
+    assert kinds - left == TAKEN_OUT | GRADUAL
+
+
+def test_functions_run_as_they_are_whatever_a_release_would_make_of_them() -> None:
+    adapted, _ = adapt(template.written(), "127.0.0.1:3001", {"Release": "r1"})
+
+    kinds = {resource["Type"] for resource in adapted["Resources"].values()}
+    assert not kinds & {"AWS::Lambda::Version", "AWS::Lambda::Alias"}
+    assert not {kind for kind in kinds if kind.startswith("AWS::CodeDeploy::")}
+    source = adapted["Resources"]["NotifierEventSource"]["Properties"]
+    assert source["FunctionName"] == {"Ref": "NotifierFunction"}
+    assert "Gradual" not in str(adapted["Resources"])
 
 
 def test_the_public_address_becomes_the_gateway_s() -> None:
@@ -34,9 +51,8 @@ def test_the_public_address_becomes_the_gateway_s() -> None:
 
     variables = adapted["Resources"]["NotifierFunction"]["Properties"]["Environment"]["Variables"]
     assert variables["CONNECTIONS_ENDPOINT"] == {"Fn::Sub": "http://127.0.0.1:3001/${StageName}"}
-    assert adapted["Outputs"]["WebsocketUri"]["Value"] == {
-        "Fn::Sub": "ws://127.0.0.1:3001/${StageName}"
-    }
+    _, _, own = adapted["Outputs"]["WebsocketUri"]["Value"]["Fn::If"]
+    assert own == {"Fn::Sub": "ws://127.0.0.1:3001/${StageName}"}
 
 
 def test_event_source_mappings_get_numbers_from_overrides_and_defaults() -> None:
@@ -118,7 +134,9 @@ def test_all_else_stays_as_it_is() -> None:
     changed = {
         name
         for name, resource in original["Resources"].items()
-        if adapted["Resources"].get(name) != resource and resource["Type"] not in TAKEN_OUT
+        if adapted["Resources"].get(name) != resource
+        and resource["Type"] not in TAKEN_OUT
+        and resource.get("Condition") != "Gradual"
     }
     assert changed == {
         *("NotifierFunction", "NotifierEventSource"),
