@@ -17,6 +17,8 @@ from operations import change_set
 from operations import environments as samconfig
 
 NAMES = ("dev", "staging")
+WITH_DOMAIN = "dev"
+DOMAIN = "dev.example.com"
 
 
 def aws_of(application: Application) -> LocalAws:
@@ -29,11 +31,24 @@ def environments(
 ) -> Iterator[dict[str, Application]]:
     """Two environments, as samconfig.toml has them, beside the stack of the other tests."""
     aws = aws_of(deployed)
+    zone = (
+        aws.client("route53")
+        .create_hosted_zone(Name="example.com", CallerReference=unique("zone"))["HostedZone"]["Id"]
+        .rpartition("/")[2]
+    )
     with ExitStack() as gateways:
         applications = {}
         for name in NAMES:
             port, folder = free_port(), tmp_path_factory.mktemp(name)
-            outputs = stack.deploy(aws, stack.Tools(), built, f"{HOST}:{port}", environment=name)
+            outputs = stack.deploy(
+                *(aws, stack.Tools(), built, f"{HOST}:{port}"),
+                {"DomainName": DOMAIN, "DomainHostedZoneId": zone} if name == WITH_DOMAIN else {},
+                environment=name,
+            )
+            if name == WITH_DOMAIN:
+                assert outputs["WebsocketUri"] == f"wss://{DOMAIN}"
+                # What it leads to.
+                outputs |= {"WebsocketUri": f"ws://{HOST}:{port}/v1"}
             applications[name] = Application(aws, port, outputs, folder)
             gateways.callback(applications[name].stop_gateway)
             applications[name].start_gateway()
@@ -85,17 +100,36 @@ def test_an_environment_s_resources_carry_its_tags(
         assert {"Key": "project", "Value": "websocket-notifications"} in tags
 
 
-async def test_posts_arrive_though_the_client_came_by_another_name(
-    application: Application,
+def test_a_domain_leads_to_the_stage_and_a_record_to_the_domain(
+    environments: dict[str, Application],
 ) -> None:
-    """Behind a domain of one's own, events name that, and it has no @connections."""
-    entity_id = unique("entity")
+    each = environments[WITH_DOMAIN]
+    gateway, route53 = each.service("apigatewayv2"), each.service("route53")
+    (mapping,) = gateway.get_api_mappings(DomainName=DOMAIN)["Items"]
+    (zone,) = route53.list_hosted_zones()["HostedZones"]
+    records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+    (record,) = (row for row in records if row["Type"] == "A")
+    (domain,) = gateway.get_domain_name(DomainName=DOMAIN)["DomainNameConfigurations"]
+
+    assert (mapping["ApiId"], mapping["Stage"]) == (each.outputs["WebSocketApiId"], "v1")
+    assert mapping.get("ApiMappingKey", "") == ""
+    assert record["Name"].rstrip(".") == DOMAIN
+    assert record["AliasTarget"]["DNSName"].rstrip(".") == each.outputs["DomainTarget"]
+    assert domain["SecurityPolicy"] == "TLS_1_2"
+    assert domain["CertificateArn"].startswith("arn:aws:acm:")
+
+
+async def test_posts_arrive_though_the_client_came_by_a_domain(
+    environments: dict[str, Application],
+) -> None:
+    """Events then name the domain, which has no @connections."""
+    application, entity_id = environments[WITH_DOMAIN], unique("entity")
     address = application.outputs["WebsocketUri"]
     authority = address.removeprefix("ws://").partition("/")[0]
     _, _, port = authority.partition(":")
     async with connect(
         # The name stands in the Host header, as of a handshake with that domain.
-        address.replace(authority, "notifications.example.com"),
+        address.replace(authority, DOMAIN),
         host=HOST,
         port=int(port),
         subprotocols=[Subprotocol("websocket")],
@@ -110,14 +144,14 @@ async def test_posts_arrive_though_the_client_came_by_another_name(
     assert (frame["id"], frame["message"]) == (event_id, "by any name")
 
 
-def test_a_change_set_says_what_it_changes_and_changes_nothing_else(
+def test_a_change_set_says_what_it_changes_and_changes_it_once_it_is_executed(
     environments: dict[str, Application], deployed: Application, built: Path
 ) -> None:
     """What `make change-set` and `make execute` do, with a value that differs from the file's."""
     aws = aws_of(deployed)
     cloudformation = aws.client("cloudformation")
     staging = samconfig.read("staging")
-    values = {**staging.parameters, **stack.host_parameters(), "LogRetentionInDays": "3"}
+    values = {**staging.parameters, **stack.host_parameters(), "DeletionProtection": "true"}
 
     def make() -> None:
         command = samconfig.command(
@@ -126,23 +160,19 @@ def test_a_change_set_says_what_it_changes_and_changes_nothing_else(
         )
         run_to_end("sam deploy", command, aws.environment(), stack.ROOT)
 
+    def protected() -> object:
+        table = environments["staging"].outputs["TableName"]
+        return aws.client("dynamodb").describe_table(TableName=table)["Table"][
+            "DeletionProtectionEnabled"
+        ]
+
     arn = change_set.made_by(cloudformation, staging.stack_name, make)
 
     assert arn is not None
-    assert retention(aws) == 14
+    assert protected() is False
     rows = change_set.describe(cloudformation, arn).splitlines()[4:-2]
-    assert any("`NotifierLogGroup`" in row for row in rows)
+    assert "| Modify | `ConnectionsTable` | AWS::DynamoDB::Table |" in rows
     # What does not depend on it is not in it.
-    assert not any("AWS::DynamoDB::Table" in row or "AWS::SQS::Queue" in row for row in rows)
+    assert not any("AWS::SQS::Queue" in row or "LogGroup" in row for row in rows)
     assert change_set.execute(cloudformation, arn) == "UPDATE_COMPLETE"
-    assert retention(aws) == 3
-    # Once more there is nothing to do.
-    assert change_set.made_by(cloudformation, staging.stack_name, make) is None
-
-
-def retention(aws: LocalAws) -> int:
-    group = aws.client("cloudformation").describe_stack_resource(
-        StackName="notifications-staging", LogicalResourceId="NotifierLogGroup"
-    )["StackResourceDetail"]["PhysicalResourceId"]
-    (described,) = aws.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
-    return int(described["retentionInDays"])
+    assert protected() is True
