@@ -99,6 +99,20 @@ trace: export EVENT ?=
 trace: export CONNECTION ?=
 trace: export MINUTES ?= 60
 
+.PHONY: alarms
+alarms: .venv/local.done ## show the alarms of a stack and their runbooks (STACK, or LOCAL=1)
+	@.venv/bin/python -m operations.alarms $(if $(LOCAL),--local,--stack-name $(STACK))
+
+.PHONY: letters
+letters: .venv/local.done ## show dead letters, DELETE=code deletes some (STACK, or LOCAL=1)
+	@.venv/bin/python -m operations.letters $(if $(LOCAL),--local,--stack-name $(STACK)) \
+		--delete "$(DELETE)"
+
+.PHONY: errors
+errors: .venv/local.done ## show what functions logged as errors (MINUTES; STACK, or LOCAL=1)
+	@.venv/bin/python -m operations.errors $(if $(LOCAL),--local,--stack-name $(STACK)) \
+		--minutes "$(or $(MINUTES),15)"
+
 ##@ Check
 
 .PHONY: test

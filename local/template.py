@@ -8,6 +8,7 @@ the stack stands are done to a copy of what `sam build` made:
   (`LEFT_OUT`);
 - nor does it know CodeDeploy. Functions run as they are: what is gradual is left out, and so are
   versions, which would go on with code that was edited since;
+- it has no alarms on an expression of several metrics. They become alarms on the first of these;
 - it makes tables that keep what has expired. That is switched on through the API, too;
 - it hands on the value of a `Number` parameter as a string, over which its queue pollers stumble:
   in event source mappings the number itself takes the reference's place;
@@ -125,6 +126,8 @@ def adapt(
                 )
             case kind if kind in LEFT_OUT:
                 continue
+            case "AWS::CloudWatch::Alarm" if "Metrics" in properties:
+                resources[logical_id] = resource | {"Properties": _on_one_metric(properties)}
             case "AWS::Lambda::EventSourceMapping":
                 resources[logical_id] = resource | {
                     "Properties": _with_numbers(properties, numbers)
@@ -164,6 +167,13 @@ def _at_once(node: Any) -> Any:
             return [_at_once(value) for value in node]
         case _:
             return node
+
+
+def _on_one_metric(alarm: dict[str, Any]) -> dict[str, Any]:
+    """Put the first metric of an alarm in the place of its expression."""
+    stat = next(query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query)
+    rest = {name: value for name, value in alarm.items() if name != "Metrics"}
+    return {**rest, **stat["Metric"], "Period": stat["Period"], "Statistic": stat["Stat"]}
 
 
 def _without_tls(parameter: dict[str, Any]) -> dict[str, Any]:

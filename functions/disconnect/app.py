@@ -4,11 +4,15 @@ API Gateway calls this with best effort only. What it misses is removed when a p
 connection gone, and by the table's TTL.
 """
 
+from datetime import timedelta
+
 from push import wiring
 from push.connection import Connection, RouteEvent
 from push.observability import count, logger
 from push.routes import Response, lifecycle_route
 from push.subscriptions import forget
+
+SECOND = timedelta(seconds=1)
 
 table = wiring.at_initialization(wiring.table)
 
@@ -17,6 +21,8 @@ table = wiring.at_initialization(wiring.table)
 def lambda_handler(connection: Connection, event: RouteEvent) -> Response:
     topics = forget(table(), connection.connection_id)
     count("ConnectionsClosed")
+    # API Gateway bills minutes, and tells nobody how many.
+    count("ConnectionSeconds", (event.requested_at - connection.connected_at) // SECOND)
     # Not the reason: it may be the client's own words.
     logger.info(
         "connection closed",

@@ -40,6 +40,7 @@ class RouteEvent:
     connection: Connection
     route_key: str
     request_id: str
+    requested_at: datetime
     body: str
     subprotocols: tuple[str, ...]
     """Those that the client offers, with `$connect`."""
@@ -62,10 +63,11 @@ class RouteEvent:
             connection=Connection(
                 connection_id=context["connectionId"],
                 ip_address=context["identity"]["sourceIp"],
-                connected_at=datetime.fromtimestamp(context["connectedAt"] / 1000, UTC),
+                connected_at=_time(context["connectedAt"]),
             ),
             route_key=context["routeKey"],
             request_id=context["requestId"],
+            requested_at=_time(context["requestTimeEpoch"]),
             body=event.get("body") or "",
             subprotocols=tuple(name.strip() for line in lines for name in line.split(",")),
             disconnect_status_code=context.get("disconnectStatusCode"),
@@ -82,6 +84,10 @@ def authorizer_context(identity: Identity) -> dict[str, str]:
         "issuedAt": str(identity.issued_at),
         "expiresAt": str(identity.expires_at),
     }
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _identity(context: dict[str, str] | None) -> Identity | None:

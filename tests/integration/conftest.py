@@ -23,7 +23,7 @@ from local.aws import HOST, LocalAws
 _BUILD_FOLDER = stack.ROOT / ".local/test"
 
 # Few enough that the subscribers of a test are more than one delivery holds.
-_PARAMETERS = {"SubscribersPerDelivery": "20"}
+_PARAMETERS = {"SubscribersPerDelivery": "20", "Dashboard": "true"}
 
 # Every wait has a deadline of its own; this one is for what forgot to have one.
 _LONGEST_TEST_SECONDS = 300

@@ -463,28 +463,14 @@ class Application:
     @contextmanager
     def without_permissions(self, function: str) -> Iterator[None]:
         """Take a function's permissions on the table away."""
-        iam = self._aws.client("iam")
-        role = self._resource(f"{function}Role")
-        policies = {
-            name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
-        }
-        for name, document in policies.items():
-            reduced = document | {
-                "Statement": [
-                    statement
-                    for statement in document["Statement"]
-                    if "dynamodb" not in json.dumps(statement["Action"])
-                ]
-            }
-            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(reduced))
+        iam, role = self._aws.client("iam"), self._resource(f"{function}Role")
+        statement = {"Effect": "Deny", "Action": "dynamodb:*", "Resource": "*"}
+        document = {"Version": "2012-10-17", "Statement": [statement]}
+        iam.put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=json.dumps(document))
         try:
             yield
         finally:
-            for name, document in policies.items():
-                iam.put_role_policy(
-                    RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document)
-                )
+            iam.delete_role_policy(RoleName=role, PolicyName="denied")
 
     def _resource(self, logical_id: str) -> str:
         resource = self._aws.client("cloudformation").describe_stack_resource(

@@ -2,7 +2,8 @@
 
 A new one that is neither fails here. Snippets of clients are run as `integration.snippets` says;
 what is said about the application itself, against the application. The dialogues of
-docs/protocol.md are played by test_protocol_document and test_identity.
+docs/protocol.md are played by test_protocol_document and test_identity, what the runbooks try by
+test_runbooks.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import pytest
 
 from clients.service import Service
 from clients.waiting import Changes
+from integration import runbooks
 from integration.harness import (
     DEADLINE_SECONDS,
     Application,
@@ -232,8 +234,13 @@ def command_blocks() -> list[Block]:
     return [
         block
         for block in blocks("", "console", "sh", "bash")
-        if not (key_of(block, NOT_RUN) or key_of(block, RUN_BY))
+        if not (key_of(block, NOT_RUN) or key_of(block, RUN_BY) or is_run_as_runbook(block))
     ]
+
+
+def is_run_as_runbook(block: Block) -> bool:
+    folder, _, name = block.document.rpartition("/")
+    return folder == "docs/runbooks" and runbooks.is_run(name.removesuffix(".md"), block.text)
 
 
 @pytest.mark.parametrize("block", command_blocks(), ids=str)
@@ -261,6 +268,10 @@ def treatments(block: Block) -> list[str]:
         found.append("a snippet")
     if block in command_blocks():
         found.append("commands")
+    if is_run_as_runbook(block):
+        found.append("a runbook")
+    if block.document.startswith("docs/runbooks/") and block.language == "text":
+        found.append("what a runbook's commands show")
     found += [
         reason
         for keys in (NOT_RUN, RUN_BY)

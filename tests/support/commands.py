@@ -14,6 +14,7 @@ from typing import Any
 
 from awscli.clidriver import create_clidriver
 
+from support import template
 from support.documents import ROOT, Block
 
 # What stands for something that only whoever types it knows.
@@ -88,6 +89,8 @@ def _check_path(words: list[str], command: str) -> None:
             assert (ROOT / path / "package.json").is_file(), path
         case ["git", "archive", _, path, *_]:
             assert (ROOT / path).is_dir(), path
+        case ["resource", name]:  # of docs/runbooks/README.md
+            assert name in template.resource_names(), name
         case ["npm", "install", "--no-save", _, *_] | ["export" | "date", _, *_] | []:
             pass
         case _:

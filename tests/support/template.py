@@ -139,3 +139,8 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
         for logical_id, resource in _expanded()["Resources"].items()
         if resource["Type"] == kind
     }
+
+
+def resource_names() -> set[str]:
+    """Return the logical ids of all expanded resources."""
+    return set(_expanded()["Resources"])

@@ -4,7 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from itertools import accumulate, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ PARAMETERS = template.written()["Parameters"]
 # Those of SAM; $connect is a resource of its own.
 ROUTES = template.written()["Resources"]["WebSocketApi"]["Properties"]["Routes"]
 QUEUES = template.resources("AWS::SQS::Queue")
-ALARMS = template.resources("AWS::CloudWatch::Alarm")
 (TABLE_PROPERTIES,) = template.resources("AWS::DynamoDB::Table").values()
 (STAGE,) = template.resources("AWS::ApiGatewayV2::Stage").values()
 
@@ -143,8 +142,6 @@ ROUTES_AT_ONCE = 5
 
 # How long a message that failed is hidden, try after try.
 LONGEST_DELAY_SECONDS = 180
-# How long a post that failed in passing waits for its next try, at most.
-LONGEST_STRAGGLER_SECONDS = 64
 
 DAY_SECONDS = 24 * 3600
 NO_VALUE = {"Ref": "AWS::NoValue"}
@@ -305,6 +302,7 @@ def test_only_this_api_s_handshakes_may_invoke_their_functions(name: str, caller
             {
                 *("Authorizer", "AuthorizePermission", "AuthorizeFunction", "AuthorizeLogGroup"),
                 *("ExpireFunction", "ExpireLogGroup"),
+                *("AuthorizeErrorsAlarm", "ExpireErrorsAlarm", "ExpireStoppedAlarm"),
             },
         ),
         ("WithSecret", {"TokenSecret"}),
@@ -572,67 +570,6 @@ def variables_of_posting(function: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("queue", DEAD_LETTER_QUEUES)
-def test_dead_letters_raise_an_alarm(queue: str) -> None:
-    alarm = alarm_about("AWS/SQS", "QueueName", {"Fn::GetAtt": [queue, "QueueName"]})
-
-    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
-    assert alarm["Statistic"] == "Maximum"
-    assert alarm["Threshold"] == 0
-    assert alarm["EvaluationPeriods"] == 1
-
-
-@pytest.mark.parametrize("queue", QUEUES_READ)
-def test_messages_that_wait_longer_than_they_are_meant_to_raise_an_alarm(queue: str) -> None:
-    alarm = alarm_about("AWS/SQS", "QueueName", {"Fn::GetAtt": [queue, "QueueName"]})
-    meant_to = LONGEST_STRAGGLER_SECONDS + QUEUES[queue]["VisibilityTimeout"]
-
-    assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
-    assert alarm["Statistic"] == "Maximum"
-    assert meant_to < alarm["Threshold"] <= 5 * 60
-    assert alarm["Period"] == 60
-    assert alarm["EvaluationPeriods"] == 3
-    assert alarm.get("DatapointsToAlarm", 3) == 3
-
-
-@pytest.mark.parametrize("function", READERS)
-def test_a_function_that_keeps_failing_raises_an_alarm(function: str) -> None:
-    """One event is enough, whatever second of a minute it comes at; one failure is not."""
-    alarm = alarm_about("AWS/Lambda", "FunctionName", {"Ref": function})
-    tries = QUEUES[READERS[function][0]]["RedrivePolicy"]["maxReceiveCount"]
-
-    assert alarm["MetricName"] == "Errors"
-    assert alarm["Statistic"] == "Sum"
-    assert alarm["Threshold"] == 0
-    assert alarm["DatapointsToAlarm"] > 1
-    for first_at in range(alarm["Period"]):
-        failed_at = accumulate(delays(tries), initial=first_at)
-        periods = {seconds // alarm["Period"] for seconds in failed_at}
-        seen = periods & set(range(alarm["EvaluationPeriods"]))
-        assert len(seen) >= alarm["DatapointsToAlarm"]
-
-
-@pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_goes_to_the_topic_and_so_does_its_end(name: str) -> None:
-    topic = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-
-    assert ALARMS[name]["AlarmActions"] == topic
-    assert ALARMS[name]["OKActions"] == topic
-    assert ALARMS[name]["ComparisonOperator"] == "GreaterThanThreshold"
-    assert ALARMS[name]["TreatMissingData"] == "notBreaching"
-    assert ALARMS[name]["AlarmDescription"].endswith(".")
-
-
-def alarm_about(namespace: str, dimension: str, value: dict[str, Any]) -> dict[str, Any]:
-    (alarm,) = (
-        alarm
-        for alarm in ALARMS.values()
-        if alarm["Dimensions"] == [{"Name": dimension, "Value": value}]
-    )
-    assert alarm["Namespace"] == namespace
-    return alarm
-
-
 @pytest.mark.parametrize("name", QUEUES)
 def test_a_queue_is_encrypted(name: str) -> None:
     assert QUEUES[name]["SqsManagedSseEnabled"] is True
@@ -738,7 +675,7 @@ def test_a_log_s_head_outlives_what_its_cursors_are_good_for() -> None:
     "name",
     [
         *("LogUnwatched", "PointInTimeRecovery", "EventSchemaRegistry"),
-        *("DeletionProtection", "AccessLogs"),
+        *("DeletionProtection", "AccessLogs", "Dashboard"),
     ],
 )
 def test_what_can_be_switched_on_is_off(name: str) -> None:
@@ -794,7 +731,10 @@ def test_the_stage_logs_who_and_when_and_nothing_that_may_hold_a_token() -> None
 
 def test_no_resource_has_a_fixed_name() -> None:
     """Several stacks live side by side in one account."""
-    named = {"TableName", "QueueName", "FunctionName", "RoleName", "LogGroupName", "AlarmName"}
+    named = {
+        *("TableName", "QueueName", "FunctionName", "RoleName", "LogGroupName"),
+        *("AlarmName", "TopicName", "DashboardName"),
+    }
     for name, resource in template.written()["Resources"].items():
         if resource["Type"] == "AWS::Lambda::Alias":
             continue  # its name is one within its function

@@ -1133,7 +1133,8 @@ def test_connections_are_counted(context: Any, capsys: pytest.CaptureFixture[str
     connect.app.lambda_handler(events.load("connect"), context)
     assert published(capsys) == {"Requests": 1, "ConnectionsOpened": 1}
     disconnect.app.lambda_handler(events.load("disconnect"), context)
-    assert published(capsys) == {"Requests": 1, "ConnectionsClosed": 1}
+    # It was idle for ten minutes, as the event says.
+    assert published(capsys) == {"Requests": 1, "ConnectionsClosed": 1, "ConnectionSeconds": 600}
 
 
 @pytest.mark.parametrize("name", ["TABLE_NAME", "MAX_SUBSCRIPTIONS_PER_CONNECTION"])
