@@ -115,9 +115,12 @@ errors: .venv/local.done ## show what functions logged as errors (MINUTES; STACK
 
 ##@ Check
 
+# Each has a local stack of its own, and needs about a gigabyte.
+PROCESSES ?= 3
+
 .PHONY: test
-test: lint ## lint, then run all tests
-	.venv/bin/pytest
+test: lint ## lint, then run all tests (PROCESSES)
+	.venv/bin/pytest --numprocesses $(PROCESSES) --dist loadscope
 
 .PHONY: lint
 lint: test-environments ## ruff, mypy, cfn-lint and sam validate
