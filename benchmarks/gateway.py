@@ -164,7 +164,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         with deploy.emulator(python, directory) as url:
-            stack = deploy.deploy(url, python)
+            stack = deploy.deploy(url, python, directory)
             with deploy.gateway(stack, stack.plain_api, directory) as gateway:
                 added = asyncio.run(measure_round_trip(stack, gateway.url, options.pairs))
             used = measure_memory(stack, directory, options.connections)

@@ -8,28 +8,35 @@ import resource
 import signal
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
-from . import discretion
-from .api import ApiNotFoundError, ApiReader
+from . import certificates, discretion
+from .addressing import Served
+from .api import Api
+from .certificates import Certificate
+from .command import DeployOptions, parse
 from .control import Control
+from .deployment import CannotDeployError, deploy
 from .faults import Faults
 from .gateway import Gateway
 from .lambdas import Lambdas
-from .options import Options, parse
+from .options import Options
+from .reader import ApiNotFoundError, ApiReader, Choice, ReadingError
 from .runtime import Runtime
 from .throttle import Throttle
 
-if TYPE_CHECKING:
-    from mypy_boto3_apigatewayv2 import ApiGatewayV2Client
-
 log = logging.getLogger(__package__)
+
+
+# What macOS allows a process at most, unless it was told otherwise (kern.maxfilesperproc).
+MAX_DESCRIPTORS = 10_240
 
 
 class CannotStartError(Exception):
@@ -48,19 +55,24 @@ async def run(options: Options) -> None:
         raise CannotStartError("no AWS credentials; an emulator takes any AWS_ACCESS_KEY_ID")
     # Short, so that an endpoint that is down is noticed at once.
     config = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
-    url = options.endpoint_url
-    client = session.create_client("apigatewayv2", options.region, endpoint_url=url, config=config)
-    reader = ApiReader(cast("ApiGatewayV2Client", client), options.api_id)
-    lambda_url = session.create_client("lambda", options.region, endpoint_url=url).meta.endpoint_url
+
+    def client(service: str) -> Any:
+        return session.create_client(
+            service, options.region, endpoint_url=options.endpoint_url, config=config
+        )
+
+    choice = Choice(options.api_id or (), options.api_name or (), options.stack or (), options.all)
+    reader = ApiReader(client, choice, options.supplement)
+    lambda_url = client("lambda").meta.endpoint_url
     try:
-        api = await asyncio.to_thread(reader.read)
-        tls = _tls(options)
-    except (ApiNotFoundError, BotoCoreError, ClientError, OSError) as error:
+        apis = await asyncio.to_thread(reader.read)
+        tls = Tls.of(options)
+    except (ApiNotFoundError, OSError, *ReadingError) as error:
         raise CannotStartError(str(error)) from error
 
     lambdas = Lambdas(lambda_url, options.region, credentials, options.concurrent_calls)
     throttle = Throttle(options.throttle_rate, options.throttle_burst)
-    runtime = Runtime(options, api, lambdas, throttle, Faults(options))
+    runtime = Runtime(options, Served(apis), lambdas, throttle, Faults(options))
     gateway, control = Gateway(runtime), Control(runtime)
     stop = asyncio.Event()
     reread = asyncio.Event()
@@ -76,9 +88,8 @@ async def run(options: Options) -> None:
             with _listening(f"127.0.0.1:{options.control_port}"):
                 control_address = await control.start(options.control_port)
         with _listening(f"{options.host}:{options.port}"):
-            address = await gateway.start(tls)
-        stages = ", ".join(sorted(api.stages)) or "none yet"
-        print(f"gateway ready: {address} api={api.id} stages: {stages}", flush=True)
+            address = await gateway.start(tls.context)
+        _tell_ready(tls, address, apis)
         if control_address:
             print(f"control ready: {control_address}", flush=True)
         refresher = asyncio.create_task(_refresh(runtime, reader, reread))
@@ -107,27 +118,81 @@ async def _refresh(runtime: Runtime, reader: ApiReader, reread: asyncio.Event) -
             pass
         reread.clear()
         try:
-            api = await asyncio.to_thread(reader.read)
-        except (ApiNotFoundError, BotoCoreError, ClientError) as error:
+            apis = await asyncio.to_thread(reader.read)
+        except (ApiNotFoundError, *ReadingError) as error:
             # A stack that is being replaced, or an emulator that restarts: serve what was.
             log.warning("the API cannot be read, the last reading stays: %s", error)
             continue
-        if api != runtime.api:
-            log.info("the API has changed: %d routes, %d stages", len(api.routes), len(api.stages))
-            runtime.api = api
+        for api in apis:
+            if api not in runtime.served.apis:
+                log.info(
+                    "the API has changed: %s (%s), %d routes, %d stages",
+                    api.name, api.id, len(api.routes), len(api.stages),
+                )  # fmt: skip
+        runtime.served.apis = apis
 
 
-def _tls(options: Options) -> ssl.SSLContext | None:
-    if options.tls_cert is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(options.tls_cert, options.tls_key)
-    return context
+def _tell_ready(tls: Tls, address: str, apis: Sequence[Api]) -> None:
+    scheme = "wss" if tls.is_own else "ws"
+    for api in apis:
+        stages = ", ".join(sorted(api.stages)) or "none yet"
+        prefix = f"/{api.id}" if len(apis) > 1 else ""
+        print(
+            f"gateway ready: {scheme}://{address}{prefix} api={api.id} ({api.name})"
+            f" stages: {stages}",
+            flush=True,
+        )
+    if tls.made:
+        # In one line, to be copied to where the functions' environment is made.
+        print(
+            "TLS on the same port; for functions that call https://{domainName}/{stage}:"
+            f" AWS_CA_BUNDLE={tls.made.bundle} NODE_EXTRA_CA_CERTS={tls.made.authority}",
+            flush=True,
+        )
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Hold what TLS is spoken with: a certificate of the user, or one that was made, or none."""
+
+    context: ssl.SSLContext | None
+    made: Certificate | None = None
+    is_own: bool = False
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        """Return what the options ask for.
+
+        Raises:
+            OSError: The user's certificate cannot be read, or is none.
+        """
+        if options.tls_cert:
+            return cls(certificates.context(options.tls_cert, options.tls_key), is_own=True)
+        names = [options.domain_name.partition(":")[0]] if options.domain_name else []
+        try:
+            made = certificates.ensure(Path(options.tls_folder), names)
+        except OSError as error:
+            # Plain connections need none.
+            log.warning("no TLS: a certificate cannot be kept in %s: %s", options.tls_folder, error)
+            return cls(None)
+        return cls(made.context(), made)
 
 
 def main() -> int:
     """Run the command and return its exit status."""
-    options = parse()
+    options = parse(sys.argv[1:])
+    try:
+        if isinstance(options, DeployOptions):
+            deploy(options)
+        else:
+            _serve(options)
+    except (CannotStartError, CannotDeployError) as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(options: Options) -> None:
     logging.basicConfig(
         level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -143,16 +208,25 @@ def main() -> int:
     logging.getLogger("botocore").setLevel(logging.WARNING)
     # A line for each request of the readings.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    # A descriptor for each connection: take all that are allowed.
+    _take_descriptors()
+    asyncio.run(run(options))
+
+
+def _take_descriptors() -> None:
+    """Take a descriptor for each connection: all that are allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # macOS says "unlimited", and refuses that.
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
     try:
-        asyncio.run(run(options))
-    except CannotStartError as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 1
-    return 0
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        log.warning("the number of connections stays limited: %s", error)
+
+
+def command() -> None:
+    """Be the console script."""
+    sys.exit(main())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

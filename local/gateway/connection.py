@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -40,9 +42,10 @@ _UPGRADE = re.compile(rb"^upgrade:[ \t]*websocket[ \t]*\r?$", re.IGNORECASE | re
 class GatewayConnection(ServerConnection):
     """Hold back the bytes of a new TCP connection until its first request's head is whole.
 
-    Then either go on as the WebSocket connection this is, with the bytes replayed, or
-    hand the transport to an HTTP protocol. Both steps use nothing but the methods of
-    ``asyncio.Protocol`` and ``asyncio.Transport.set_protocol``.
+    Its first byte tells whether TLS is spoken. Then either go on as the WebSocket connection
+    this is, with the bytes replayed, or hand the transport to an HTTP protocol. All of it uses
+    nothing but the methods of ``asyncio.Protocol``, ``asyncio.Transport.set_protocol`` and
+    ``loop.start_tls``.
     """
 
     def __init__(
@@ -50,11 +53,14 @@ class GatewayConnection(ServerConnection):
         *arguments: Any,
         http_protocol: Callable[[], asyncio.Protocol],
         undecided: set[asyncio.Transport],
+        tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._http_protocol = http_protocol
         self._undecided = undecided
+        self._tls = tls
+        self._securing: asyncio.Task[None] | None = None
         self._head = bytearray()
         self._decided = False
         self._owes_too_much = False
@@ -125,6 +131,35 @@ class GatewayConnection(ServerConnection):
         self._head_timer = self.loop.call_later(
             HEAD_TIMEOUT_SECONDS, cut_off, self.transport, SLOW_HEAD
         )
+        if self._tls:
+            # Nothing is read before it is known who is to read it.
+            self.transport.pause_reading()
+            self._securing = self.loop.create_task(self._secure(self.transport, self._tls))
+
+    async def _secure(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        """Go on with TLS below if the client begins with that, and else without."""
+        try:
+            if await _first_byte(plain) != TLS_HANDSHAKE:
+                plain.resume_reading()
+                return
+            secured = await self.loop.start_tls(
+                plain, self, tls, server_side=True, ssl_handshake_timeout=HEAD_TIMEOUT_SECONDS
+            )
+        except OSError as error:
+            # An SSLError is one, too, and says in `reason` what the client did not like.
+            why = getattr(error, "reason", None) or type(error).__name__
+            cut_off(plain, f"no TLS ({why}){_advice(str(why))}")
+            return
+        if secured is None:
+            return
+        # What came meanwhile is in the head already.
+        self._undecided.discard(plain)
+        self._head_timer.cancel()
+        self.transport = secured
+        self._undecided.add(secured)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, cut_off, secured, SLOW_HEAD)
+        self._securing = None
+        self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
         """Collect the first request's head, then let one of the two libraries go on."""
@@ -138,6 +173,9 @@ class GatewayConnection(ServerConnection):
                 self.transport.pause_reading()
             return
         self._head += data
+        if self._securing and not self._securing.done():
+            # TLS is there, and its transport not yet here.
+            return
         end = self._head.find(b"\r\n\r\n")
         if end < 0:
             if len(self._head) > MAX_HEAD_BYTES:
@@ -173,6 +211,8 @@ class GatewayConnection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection that never became one."""
+        if self._securing:
+            self._securing.cancel()
         if self._decided:
             if self.request is None:
                 error = self.protocol.handshake_exc
@@ -246,6 +286,34 @@ class HttpConnection(asyncio.Protocol):
 
 
 SLOW_HEAD = f"no whole head in {HEAD_TIMEOUT_SECONDS:g} s"
+
+
+# https://www.rfc-editor.org/rfc/rfc8446#section-5.1
+TLS_HANDSHAKE = b"\x16"
+
+
+async def _first_byte(transport: asyncio.Transport) -> bytes:
+    """Wait for the first byte, and leave it where it is; empty if the client sent none.
+
+    Raises:
+        OSError: The connection broke.
+    """
+    loop = asyncio.get_running_loop()
+    # The loop lets nobody watch the transport's own descriptor.
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as sock:
+        readable = asyncio.Event()
+        loop.add_reader(sock, readable.set)
+        try:
+            await readable.wait()
+            return sock.recv(1, socket.MSG_PEEK)
+        finally:
+            loop.remove_reader(sock)
+
+
+def _advice(reason: str) -> str:
+    if "UNKNOWN_CA" in reason or "CERTIFICATE_UNKNOWN" in reason or "BAD_CERTIFICATE" in reason:
+        return ": the client does not trust the certificate; see AWS_CA_BUNDLE at the start"
+    return ""
 
 
 def cut_off(transport: asyncio.Transport, why: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .api import Stage
+from .api import Api, Stage
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -36,24 +36,42 @@ class Handshake:
     user_agent: str
     offered_subprotocols: tuple[str, ...]
 
+    def parameter(self, name: str) -> str | None:
+        """Return ``header.NAME`` or ``querystring.NAME`` of the request, None if it has none.
+
+        Anything else, such as ``context.…``, is filled by the gateway itself, and always there.
+        """
+        kind, _, name = name.partition(".")
+        match kind:
+            case "header":
+                return {key.lower(): value for key, value in self.headers}.get(name.lower())
+            case "querystring":
+                return dict(self.query).get(name)
+            case _:
+                return "present"
+
 
 @dataclass
 class Session:
-    """Hold what the gateway knows of one connection. Times are seconds since the epoch."""
+    """Hold what the gateway knows of one connection. Times are seconds since the epoch.
 
-    api_id: str
+    ``api`` is the API as it was when the client connected.
+    """
+
+    api: Api
     stage: Stage
     handshake: Handshake
+    domain_name: str
     id: str = field(default_factory=new_id)
     connected_at: float = field(default_factory=time.time)
     last_active_at: float = field(default_factory=time.time)
-    authorizer: Mapping[str, str] | None = None
+    authorizer: Mapping[str, Any] | None = None
 
 
 def connect(session: Session, request_id: str) -> dict[str, Any]:
     """Return the ``$connect`` event."""
     return {
-        **_request(session.handshake),
+        **_request(session.handshake, without=("connection", "upgrade")),
         **_tail(session, _context(session, "$connect", "CONNECT", request_id)),
     }
 
@@ -112,11 +130,11 @@ def iso_time(seconds: float) -> str:
     )
 
 
-def _request(handshake: Handshake) -> dict[str, Any]:
-    request: dict[str, Any] = {
-        "headers": dict(handshake.headers),
-        "multiValueHeaders": _grouped(handshake.headers),
-    }
+def _request(handshake: Handshake, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    # The authorizer's event has the headers of the upgrade, that of $connect has not:
+    # https://github.com/localstack/localstack/issues/7191
+    headers = tuple(pair for pair in handshake.headers if pair[0].lower() not in without)
+    request: dict[str, Any] = {"headers": dict(headers), "multiValueHeaders": _grouped(headers)}
     if handshake.query:
         request["queryStringParameters"] = dict(handshake.query)
         request["multiValueQueryStringParameters"] = _grouped(handshake.query)
@@ -148,9 +166,9 @@ def _context(session: Session, route_key: str, event_type: str, request_id: str)
         "requestTimeEpoch": int(now * 1000),
         "identity": identity,
         "requestId": request_id,
-        "domainName": session.handshake.host,
+        "domainName": session.domain_name,
         "connectionId": session.id,
-        "apiId": session.api_id,
+        "apiId": session.api.id,
     }
     if session.authorizer is not None:
         context["authorizer"] = dict(session.authorizer)

@@ -18,16 +18,16 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from . import events, handshake, management, refusals
+from . import discretion, events, handshake, management, messages
 from .connection import (
     KEEP_ALIVE_SECONDS,
     MAX_FRAME_BYTES,
     MAX_MESSAGE_BYTES,
     GatewayConnection,
 )
+from .errors import IntegrationError
 from .events import Session
-from .lambdas import InvocationError
-from .routing import select
+from .integrations import Call
 from .runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,10 @@ class Gateway:
         self._server: Server | None = None
 
     async def start(self, tls: ssl.SSLContext | None) -> str:
-        """Listen, and return the address clients connect to, without the stage.
+        """Listen, and return host and port.
+
+        Args:
+            tls: what TLS is spoken with to those who begin with it.
 
         Raises:
             OSError: The address cannot be listened on.
@@ -72,14 +75,16 @@ class Gateway:
             self._converse,
             options.host,
             options.port,
-            ssl=tls,
             backlog=1024,
             process_request=self._open,
             process_response=self._opened,
             select_subprotocol=_subprotocol_of,
             # Documented as "a wrapper or a subclass", typed as a subclass only.
             create_connection=functools.partial(  # type: ignore[arg-type]
-                GatewayConnection, http_protocol=self._http, undecided=self._undecided
+                GatewayConnection,
+                http_protocol=self._http,
+                undecided=self._undecided,
+                tls=tls,
             ),
             # API Gateway negotiates no extension and sends no pings.
             compression=None,
@@ -98,7 +103,7 @@ class Gateway:
         )
         host, port = next(iter(self._server.sockets)).getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        return f"{'wss' if tls else 'ws'}://{host}:{port}"
+        return f"{host}:{port}"
 
     async def stop(self) -> None:
         """Close every connection with 1001, and wait for the ``$disconnect`` events."""
@@ -170,44 +175,29 @@ class Gateway:
             return None
 
     async def _message(self, connection: GatewayConnection, session: Session, body: str) -> None:
-        """Route one message, and answer what is to be answered."""
-        runtime, started = self._runtime, time.perf_counter()
+        """Handle one message, answer it, and log what became of it."""
+        started = time.perf_counter()
         request_id = events.new_id()
-        route = select(runtime.api.routes, runtime.api.selection_expression, body)
-        refusal, reply = None, None
-        if not runtime.throttle.admits(session.stage, route.key if route else None):
-            outcome, refusal = "throttled", refusals.LIMITED
-        elif route is None:
-            outcome, refusal = "no such route", refusals.FORBIDDEN
-        else:
-            event = events.message(session, route.key, request_id, body)
+        outcome = await messages.handle(self._runtime, session, request_id, body)
+        told = outcome.told
+        if outcome.frame:
             try:
-                answer = await runtime.lambdas.integrate(
-                    route, session.stage, event, runtime.options.integration_timeout_ms
+                await connection.push(
+                    outcome.frame.encode(), self._runtime.options.client_buffer_bytes
                 )
-                outcome = str(answer.status)
-                reply = answer.body if route.two_way else None
-                if len((reply or "").encode()) > MAX_MESSAGE_BYTES:
-                    outcome, refusal = f"{outcome}, reply too large", refusals.FAILED
-            except InvocationError as error:
-                outcome, refusal = repr(error), error.refusal
-        if refusal and refusal.message:
-            reply = events.error(refusal.message, session, request_id)
-        if reply:
-            try:
-                await connection.push(reply.encode(), runtime.options.client_buffer_bytes)
-                outcome += ", replied"
+                told += ", replied"
             except (BufferError, ConnectionClosed) as error:
-                outcome += f", reply dropped: {error}"
+                told += f", reply dropped: {error}"
         log.info(
             "route %s connection=%s requestId=%s: %s, %.1f ms",
-            route.key if route else "(none)", session.id, request_id, outcome,
+            outcome.route_key, session.id, request_id, told,
             (time.perf_counter() - started) * 1000,
         )  # fmt: skip
 
     async def _disconnect(self, session: Session, code: int, reason: str) -> None:
         runtime = self._runtime
-        route = runtime.api.routes.get("$disconnect")
+        api = runtime.served.current(session.api)
+        route = api.routes.get("$disconnect") if api else None
         if route is None:
             return
         request_id = events.new_id()
@@ -216,12 +206,10 @@ class Gateway:
         else:
             event = events.disconnect(session, request_id, code, reason)
             try:
-                answer = await runtime.lambdas.integrate(
-                    route, session.stage, event, runtime.options.integration_timeout_ms
-                )
-                outcome = str(answer.status)
-            except InvocationError as error:
-                outcome = repr(error)
+                call = Call(event, session.stage, runtime.options.integration_timeout_ms)
+                outcome = str((await route.integration.answer(call, runtime.lambdas)).status)
+            except IntegrationError as error:
+                outcome = discretion.cause(error, runtime.options, session)
         log.info(
             "route $disconnect connection=%s requestId=%s: %s", session.id, request_id, outcome
         )

@@ -1,36 +1,33 @@
-"""Decide who is let in: the stage, the authorizer, and the ``$connect`` function."""
+"""Decide who is let in: the address, the authorizer, and the ``$connect`` route."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import time
-from collections.abc import Mapping
 from http.client import responses
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from . import events, refusals
-from .api import Authorizer, Limit, Stage
+from . import discretion, events, refusals
+from .addressing import Address
+from .api import Api, Limit, Route, Stage
+from .authorization import authorize
 from .connection import GatewayConnection
+from .errors import IntegrationError
 from .events import Handshake, Session
-from .lambdas import FunctionRaisedError, InvocationError
+from .integrations import Call
 from .refusals import Refusal, RefusedError
 from .runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-# Stands where a session needs a stage and the client named none that exists.
+# Stand where a session needs a stage, or an API, and the client named none that exists.
 NO_STAGE = Stage("-", {}, Limit(0, 0), {})
-
-
-class BadPolicyError(Exception):
-    """Say that an authorizer's answer is not one that API Gateway accepts."""
+NO_API = Api("-", "-", "", {}, {})
 
 
 async def admit(
@@ -38,140 +35,71 @@ async def admit(
 ) -> Response | None:
     """Give the connection its session and return None, or the response that refuses it."""
     path, query = _split(request.path)
-    stage = runtime.api.stages.get(unquote(path.strip("/")))
-    handshake = _read(connection, request, query)
-    session = Session(runtime.api.id, stage or NO_STAGE, handshake)
+    address = runtime.served.find(_last(request.headers, "Host"), path)
+    session = _session(runtime, connection, request, query, address)
     request_id = events.new_id()
     try:
-        if len(request.headers.get_all("Host")) != 1:
-            # https://www.rfc-editor.org/rfc/rfc9112#section-3.2
-            raise RefusedError(refusals.BAD_REQUEST, "not one Host header")
-        if stage is None:
-            raise RefusedError(refusals.FORBIDDEN, "no such stage")
-        if not runtime.throttle.admits(stage, "$connect"):
+        stage = _check_request(request, address)
+        if not runtime.throttle.admits(session.api.id, stage, "$connect"):
             raise RefusedError(refusals.LIMITED, "throttled")
-        route = runtime.api.routes.get("$connect")
-        if route and route.authorizer:
-            session.authorizer = await _authorize(runtime, route.authorizer, session, request_id)
-        if route:
-            event = events.connect(session, request_id)
-            try:
-                answer = await runtime.lambdas.integrate(
-                    route, stage, event, runtime.options.integration_timeout_ms
-                )
-            except InvocationError as error:
-                raise RefusedError(error.refusal, f"$connect: {error!r}") from error
-            if not 200 <= answer.status < 300:
-                # The body goes nowhere: $connect has no route response.
-                raise RefusedError(Refusal(answer.status), "by $connect")
-            chosen = answer.headers.get("sec-websocket-protocol", "")
-            if chosen in handshake.offered_subprotocols:
-                connection.subprotocol_to_echo = Subprotocol(chosen)
+        if route := session.api.routes.get("$connect"):
+            chosen = await _connect(runtime, route, session, request_id)
+            connection.subprotocol_to_echo = chosen
     except RefusedError as error:
         log.info(
             "connection %s stage=%s source=%s refused: %d (%s)",
-            session.id, session.stage.name, handshake.source_ip, error.refusal.status, error,
+            session.id, session.stage.name, session.handshake.source_ip,
+            error.refusal.status, error,
         )  # fmt: skip
         return _response(error.refusal, session, request_id)
     connection.session = session
     return None
 
 
-def has_identity(
-    sources: tuple[str, ...], handshake: Handshake, stage_variables: Mapping[str, str]
-) -> bool:
-    """Tell whether every identity source is present and not empty."""
-    headers = {name.lower(): value for name, value in handshake.headers}
-    query = dict(handshake.query)
-    for source in sources:
-        kind, _, name = source.removeprefix("route.request.").partition(".")
-        match kind:
-            case "header":
-                value = headers.get(name.lower())
-            case "querystring":
-                value = query.get(name)
-            case "stageVariables":
-                value = stage_variables.get(name)
-            case _:
-                # `context.…` is filled by the gateway itself, so it is always there.
-                value = "present"
-        if not value:
-            return False
-    return True
+def _check_request(request: Request, address: Address | None) -> Stage:
+    if len(request.headers.get_all("Host")) != 1:
+        # https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+        raise RefusedError(refusals.BAD_REQUEST, "not one Host header")
+    if address is None:
+        raise RefusedError(refusals.FORBIDDEN, "no such API: neither Host nor path has its id")
+    if address.stage is None:
+        raise RefusedError(refusals.FORBIDDEN, "no such stage")
+    if address.rest.strip("/"):
+        raise RefusedError(refusals.FORBIDDEN, "a path below the stage")
+    return address.stage
 
 
-def read_policy(answer: Any, method_arn: str) -> dict[str, str] | None:
-    """Return what later events carry as ``requestContext.authorizer``; None for a denial.
+async def _connect(
+    runtime: Runtime, route: Route, session: Session, request_id: str
+) -> Subprotocol | None:
+    """Run authorizer and ``$connect``, and return the subprotocol that was chosen.
 
     Raises:
-        BadPolicyError: The answer has no principal or policy, or a nested context.
+        RefusedError: One of them refused, or failed.
     """
-    if not isinstance(answer, dict) or not isinstance(answer.get("principalId"), str):
-        raise BadPolicyError("no principalId")
-    context = {"principalId": answer["principalId"]}
-    for name, value in (answer.get("context") or {}).items():
-        if isinstance(value, bool):
-            context[name] = "true" if value else "false"
-        elif isinstance(value, str | int | float):
-            context[name] = str(value)
-        else:
-            raise BadPolicyError(f"context.{name} is not a string, number or boolean")
-    return context if _allows(answer.get("policyDocument"), method_arn) else None
-
-
-async def _authorize(
-    runtime: Runtime, authorizer: Authorizer, session: Session, request_id: str
-) -> dict[str, str]:
-    stage, options = session.stage, runtime.options
-    if not has_identity(authorizer.identity_sources, session.handshake, stage.variables):
-        raise RefusedError(refusals.UNAUTHORIZED, "an identity source is missing")
-    function = stage.resolve(authorizer.function)
-    # The account is known from the function's ARN only.
-    account = dict(enumerate(function.split(":"))).get(4, "000000000000")
-    arn = f"arn:aws:execute-api:{options.region}:{account}:{session.api_id}/{stage.name}/$connect"
-    event = events.authorize(session, request_id, arn)
+    handshake = session.handshake
+    missing = [name for name in route.required if not _has(handshake, name)]
+    if missing:
+        raise RefusedError(refusals.BAD_REQUEST, f"without {', '.join(missing)}")
+    if route.authorizer:
+        session.authorizer = await authorize(runtime, route.authorizer, session, request_id)
+    event = events.connect(session, request_id)
+    call = Call(event, session.stage, runtime.options.integration_timeout_ms)
     try:
-        answer = await runtime.lambdas.invoke(function, event, options.integration_timeout_ms)
-        context = read_policy(answer, arn)
-    except (InvocationError, BadPolicyError) as error:
-        if isinstance(error, FunctionRaisedError) and error.error_message == "Unauthorized":
-            # The one message that API Gateway turns into a 401.
-            raise RefusedError(refusals.UNAUTHORIZED, "the authorizer said so") from error
-        raise RefusedError(refusals.AUTHORIZER_FAILED, f"authorizer: {error!r}") from error
-    if context is None:
-        raise RefusedError(refusals.DENIED, "denied by the authorizer")
-    return context
+        answer = await route.integration.answer(call, runtime.lambdas)
+    except IntegrationError as error:
+        cause = discretion.cause(error, runtime.options, session)
+        raise RefusedError(error.refusal, f"$connect: {cause}") from error
+    if not 200 <= answer.status < 300:
+        # The body goes nowhere: $connect has no route response.
+        said = discretion.told(answer.body or "", runtime.options, session)
+        raise RefusedError(Refusal(answer.status), f"by $connect{said}")
+    chosen = answer.headers.get("sec-websocket-protocol", "")
+    return Subprotocol(chosen) if chosen in handshake.offered_subprotocols else None
 
 
-def _allows(policy: Any, method_arn: str) -> bool:
-    if not isinstance(policy, dict):
-        raise BadPolicyError("no policyDocument")
-    allowed = False
-    for statement in _listed(policy.get("Statement")):
-        if not isinstance(statement, dict):
-            raise BadPolicyError("a statement is not an object")
-        if unsupported := {"Condition", "NotAction", "NotResource"} & statement.keys():
-            # Guessing here could let somebody in whom API Gateway would not.
-            raise BadPolicyError(f"{unsupported.pop()} is not evaluated here")
-        if _any_matches(
-            statement.get("Action"), "execute-api:Invoke", re.IGNORECASE
-        ) and _any_matches(statement.get("Resource"), method_arn):
-            if statement.get("Effect") == "Deny":
-                return False
-            allowed = allowed or statement.get("Effect") == "Allow"
-    return allowed
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _any_matches(patterns: Any, value: str, flags: int = 0) -> bool:
-    expressions = (
-        re.escape(str(pattern)).replace(r"\*", ".*").replace(r"\?", ".")
-        for pattern in _listed(patterns)
-    )
-    return any(re.fullmatch(expression, value, flags | re.DOTALL) for expression in expressions)
+def _has(handshake: Handshake, parameter: str) -> bool:
+    return handshake.parameter(parameter.removeprefix("route.request.")) is not None
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -181,6 +109,22 @@ def _split(target: str) -> tuple[str, str]:
     except ValueError:
         return "", ""
     return parts.path, parts.query
+
+
+def _session(
+    runtime: Runtime,
+    connection: GatewayConnection,
+    request: Request,
+    query: str,
+    address: Address | None,
+) -> Session:
+    handshake = _read(connection, request, query)
+    api, stage = (address.api, address.stage) if address else (NO_API, None)
+    domain = runtime.options.domain_name or handshake.host
+    # What is in front of the stage is part of the name, so that https://{domainName}/{stage} leads
+    # back here.
+    domain += address.prefix if address else ""
+    return Session(api, stage or NO_STAGE, handshake, domain)
 
 
 def _read(connection: GatewayConnection, request: Request, query: str) -> Handshake:

@@ -68,17 +68,23 @@ async def _answer(runtime: Runtime, request: web.BaseRequest) -> web.StreamRespo
 
 
 async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
-    stage_name, _, rest = request.raw_path.partition("?")[0].lstrip("/").partition("/")
-    stage = runtime.api.stages.get(unquote(stage_name))
+    path = request.raw_path.partition("?")[0]
+    address = runtime.served.find(request.headers.get("Host", ""), path)
     # SDKs percent-encode the @ of the path, or do not.
-    prefix, _, connection_id = unquote(rest).partition("/")
-    if stage is None or prefix != "@connections" or request.method not in _METHODS:
+    prefix, _, connection_id = unquote(address.rest if address else "").partition("/")
+    if (
+        address is None
+        or address.stage is None
+        or prefix != "@connections"
+        or request.method not in _METHODS
+    ):
         raise RefusedError(refusals.FORBIDDEN)
+    api, stage = address.api, address.stage
     # The signature itself cannot be checked: the secret is not known here.
     signed = request.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 ")
     if not signed and not runtime.options.allow_unsigned:
         raise RefusedError(refusals.UNSIGNED)
-    if not runtime.throttle.admits(stage):
+    if not runtime.throttle.admits(api.id, stage):
         raise RefusedError(refusals.LIMITED)
     fault = await _meet_fault(runtime, request)
     if not _CONNECTION_ID.fullmatch(connection_id):
@@ -90,7 +96,8 @@ async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
     connection = runtime.connections.get(connection_id)
     if connection is None or connection.session is None or connection.state is not State.OPEN:
         raise RefusedError(refusals.GONE)
-    if connection.session.stage.name != stage.name:
+    of_api = runtime.served.current(connection.session.api)
+    if of_api is None or (of_api.id, connection.session.stage.name) != (api.id, stage.name):
         raise RefusedError(refusals.GONE)
     match request.method:
         case "POST":

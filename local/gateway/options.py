@@ -1,19 +1,14 @@
-"""Read the command line: each option is a field below, with its default, unit and reason."""
+"""The options of the gateway: each is a field below, with its default, unit and reason."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-DESCRIPTION = """
-Serve one WebSocket API as API Gateway does: ws://HOST:PORT/{stage} for clients, and
-http://HOST:PORT/{stage}/@connections/{id} for the back end. The API is read from
-apigatewayv2 and its functions are invoked through the Lambda API, both at --endpoint-url.
-SIGHUP reads the API again; SIGINT and SIGTERM stop.
-"""
+from .certificates import default_folder
 
 
 def between(low: float, high: float, kind: type[int] | type[float] = float) -> Callable[[str], Any]:
@@ -43,26 +38,45 @@ def option(group: str, default: Any, text: str, **settings: Any) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """Hold every option."""
+    """Hold every option of the gateway."""
 
     endpoint_url: str | None = option(
         WHERE,
         os.environ.get("AWS_ENDPOINT_URL"),
-        "URL of the emulator; without it, and without AWS_ENDPOINT_URL, AWS itself",
+        "URL of the emulator; taken from AWS_ENDPOINT_URL when set",
+    )
+    aws: bool = option(
+        WHERE, False, "serve an API of AWS itself, and invoke its functions", action="store_true"
     )
     region: str = option(
         WHERE,
         os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         "region; taken from AWS_REGION or AWS_DEFAULT_REGION when set",
     )
-    api_id: str | None = option(
-        WHERE, None, "id of the API; not needed when the endpoint has one WebSocket API"
+    api_id: Sequence[str] | None = option(
+        WHERE, None, "id of an API to serve; may be given several times", action="append"
+    )
+    api_name: Sequence[str] | None = option(
+        WHERE, None, "name of an API to serve, found anew when it is made anew", action="append"
+    )
+    stack: Sequence[str] | None = option(
+        WHERE, None, "stack whose APIs to serve, found anew after a redeploy", action="append"
+    )
+    all: bool = option(WHERE, False, "serve all WebSocket APIs there are", action="store_true")
+    supplement: str | None = option(
+        WHERE, None, "file that deploy wrote, with what the endpoint's APIs cannot hold"
     )
     host: str = option(WHERE, "127.0.0.1", "address to listen on")
     port: int = option(
         WHERE, 3001, "port to listen on; 0 takes a free one", type=between(0, 65535, int)
     )
-    tls_cert: str | None = option(WHERE, None, "PEM certificate chain; with it the port speaks TLS")
+    domain_name: str | None = option(
+        WHERE, None, "domainName of events; by default the Host that the client used, with its port"
+    )
+    tls_folder: str = option(
+        WHERE, str(default_folder()), "folder of the certificate that is made for this machine"
+    )
+    tls_cert: str | None = option(WHERE, None, "PEM certificate chain to use instead of that")
     tls_key: str | None = option(WHERE, None, "PEM private key, when it is not in --tls-cert")
     control_port: int | None = option(
         WHERE,
@@ -88,6 +102,13 @@ class Options:
         WHERE,
         False,
         "let @connections requests in without a Signature Version 4 header",
+        action="store_true",
+    )
+    hide_function_errors: bool = option(
+        WHERE,
+        False,
+        "do not log what functions say when they fail; what the client sent is left out of it"
+        " in any case",
         action="store_true",
     )
     log_level: str = option(
@@ -156,23 +177,3 @@ class Options:
     fault_seed: int | None = option(
         FAULTS, None, "seed; the same order of requests then meets the same faults", type=int
     )
-
-
-def parse(arguments: list[str] | None = None) -> Options:
-    """Return the options; print usage and exit with status 2 when they are wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.gateway",
-        description=DESCRIPTION,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    groups = {name: parser.add_argument_group(name) for name in (WHERE, LIMITS, FAULTS)}
-    for item in fields(Options):
-        settings = dict(item.metadata)
-        groups[settings.pop("group")].add_argument("--" + item.name.replace("_", "-"), **settings)
-    options = Options(**vars(parser.parse_args(arguments)))
-    shares = (options.fault_429, options.fault_5xx, options.fault_410, options.fault_reset)
-    if sum(shares) + options.fault_stall + options.fault_duplicate > 1:
-        parser.error("the shares of --fault-429, -5xx, -410, -reset, -stall, -duplicate exceed 1")
-    if options.tls_key and not options.tls_cert:
-        parser.error("--tls-key needs --tls-cert")
-    return options

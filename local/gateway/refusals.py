@@ -18,6 +18,7 @@ FORBIDDEN = Refusal(403, "ForbiddenException", "Forbidden")
 LIMITED = Refusal(429, "LimitExceededException", "Too Many Requests")
 
 # Of a handshake; a frame about a failed message has the same texts.
+BAD_BODY = Refusal(400, "BadRequestException", "Bad request body")
 UNAUTHORIZED = Refusal(401, "UnauthorizedException", "Unauthorized")
 DENIED = Refusal(403, "AccessDeniedException", "User is not authorized to access this resource")
 AUTHORIZER_FAILED = Refusal(500, "AuthorizerConfigurationException", "Internal server error")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -14,29 +14,34 @@ T = TypeVar("T")
 # event would be the worse guess.
 RESERVED = frozenset({"$connect", "$disconnect"})
 
-_VARIABLE = re.compile(r"\\\$|\$\{request\.body\.([^}]+)\}|\$request\.body\.([\w.-]+)")
+_VARIABLE = re.compile(
+    r"\\\$"
+    r"|\$\{(?:request\.body|(?P<of_response>integration\.response))\.(?P<braced>[^}]+)\}"
+    r"|\$(?:request\.body|(?P<of_response_too>integration\.response))\.(?P<bare>[\w.-]+)"
+)
 
 
 class NotSelectableError(Exception):
     """Say that the expression has no value for this message."""
 
 
-def evaluate(expression: str, body: str) -> str:
-    """Return the route key that ``expression`` yields for a message.
+def evaluate(expression: str, body: str, response: Any = None) -> str:
+    """Return the key that an expression yields.
+
+    Args:
+        body: what ``$request.body`` stands for, a message as it came.
+        response: what ``$integration.response`` stands for, if there is one.
 
     Raises:
         NotSelectableError: The body is not a JSON object, or lacks a named member.
     """
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise NotSelectableError("not JSON") from error
 
     def replace(found: re.Match[str]) -> str:
-        path = found[1] or found[2]
+        path = found["braced"] or found["bare"]
         if path is None:
             return "$"
-        value = document
+        of_response = found["of_response"] or found["of_response_too"]
+        value = response if of_response else _parsed(body)
         for name in path.split("."):
             if not isinstance(value, dict) or name not in value:
                 raise NotSelectableError(f"no member {path}")
@@ -57,3 +62,10 @@ def select(routes: Mapping[str, T], expression: str, body: str) -> T | None:
     if key not in routes or key in RESERVED:
         key = "$default"
     return routes.get(key)
+
+
+def _parsed(body: str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise NotSelectableError("not JSON") from error

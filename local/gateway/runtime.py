@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .api import Api
+from .addressing import Served
 from .connection import GatewayConnection
 from .faults import Faults
 from .lambdas import Lambdas
@@ -14,10 +14,10 @@ from .throttle import Throttle
 
 @dataclass
 class Runtime:
-    """Hold the API as it was last read, the open connections by id, and the services."""
+    """Hold the APIs as they were last read, the open connections by id, and the services."""
 
     options: Options
-    api: Api
+    served: Served
     lambdas: Lambdas
     throttle: Throttle
     faults: Faults

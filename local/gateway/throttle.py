@@ -39,24 +39,25 @@ class Throttle:
     def __init__(self, rate: float | None, burst: int | None) -> None:
         self._rate = rate
         self._burst = burst
-        self._buckets: dict[tuple[str, str | None], TokenBucket] = {}
+        self._buckets: dict[tuple[str, str, str | None], TokenBucket] = {}
 
-    def admits(self, stage: Stage, route_key: str | None = None) -> bool:
+    def admits(self, api_id: str, stage: Stage, route_key: str | None = None) -> bool:
         """Tell whether one more request fits; it is counted only if it does."""
         limit = Limit(
             stage.limit.rate if self._rate is None else self._rate,
             stage.limit.burst if self._burst is None else self._burst,
         )
-        buckets = [self._bucket((stage.name, None), limit)]
+        buckets = [self._bucket((api_id, stage.name, None), limit)]
         if route_key is not None and route_key in stage.limits:
-            buckets.append(self._bucket((stage.name, route_key), stage.limits[route_key]))
+            key = (api_id, stage.name, route_key)
+            buckets.append(self._bucket(key, stage.limits[route_key]))
         if any(bucket.refill() < 1 for bucket in buckets):
             return False
         for bucket in buckets:
             bucket.take()
         return True
 
-    def _bucket(self, key: tuple[str, str | None], limit: Limit) -> TokenBucket:
+    def _bucket(self, key: tuple[str, str, str | None], limit: Limit) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None or bucket.limit != limit:
             bucket = self._buckets[key] = TokenBucket(limit)

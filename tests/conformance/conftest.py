@@ -68,6 +68,7 @@ class Local:
 
     stack: deploy.Stack
     directory: Path
+    runtime: str
 
 
 @pytest.fixture(scope="session")
@@ -80,17 +81,18 @@ def local(
         pytest.fail(f"no emulator: EMULATOR_PYTHON is {python}")
     directory = tmp_path_factory.mktemp("local")
     with deploy.emulator(python, directory) as url:
-        yield Local(deploy.deploy(url, python), directory)
+        stack = deploy.deploy(url, python, directory)
+        yield Local(stack, directory, deploy.runtime_of(python))
 
 
 @pytest.fixture(scope="session")
-def gateways(local: Local) -> Iterator[tuple[deploy.RunningGateway, deploy.RunningGateway]]:
-    """Run a gateway with its defaults for each of the two APIs."""
-    with (
-        deploy.gateway(local.stack, local.stack.probe_api, local.directory) as probe,
-        deploy.gateway(local.stack, local.stack.plain_api, local.directory) as plain,
-    ):
-        yield probe, plain
+def gateways(local: Local) -> Iterator[dict[str, deploy.RunningGateway]]:
+    """Run a gateway with its defaults for each of the APIs."""
+    with ExitStack() as running:
+        yield {
+            name: running.enter_context(deploy.gateway(local.stack, api_id, local.directory))
+            for name, api_id in local.stack.apis.items()
+        }
 
 
 @pytest.fixture(scope="session")
@@ -98,12 +100,13 @@ def session_target(request: pytest.FixtureRequest) -> Target:
     """Give the target of the whole run."""
     name = target_of(request.config)
     if name == "gateway":
-        probe, plain = request.getfixturevalue("gateways")
-        target = Target({"probe": probe.url, "plain": plain.url}, deploy.REGION, CREDENTIALS)
+        gateways = request.getfixturevalue("gateways")
+        urls = {api: gateway.url for api, gateway in gateways.items()}
+        target = Target(urls, deploy.REGION, CREDENTIALS)
     elif name == "emulator":
         stack = request.getfixturevalue("local").stack
         front = stack.endpoint_url.replace("http", "ws", 1) + "/_aws/execute-api"
-        urls = {"probe": f"{front}/{stack.probe_api}", "plain": f"{front}/{stack.plain_api}"}
+        urls = {api: f"{front}/{api_id}" for api, api_id in stack.apis.items()}
         target = Target(urls, deploy.REGION, CREDENTIALS)
     else:
         target = aws_target(name)
@@ -122,12 +125,12 @@ def with_options(local: Local) -> Iterator[Callable[..., tuple[Target, deploy.Ru
     """Give a function that starts a gateway of the probe API with options of its own."""
     with ExitStack() as running:
 
-        def start(*options: str, api: str = "probe") -> tuple[Target, deploy.RunningGateway]:
-            api_id = local.stack.probe_api if api == "probe" else local.stack.plain_api
+        def start(*options: str, api: str | None = "probe") -> tuple[Target, deploy.RunningGateway]:
+            api_id = local.stack.apis[api] if api else None
             gateway = running.enter_context(
                 deploy.gateway(local.stack, api_id, local.directory, *options)
             )
-            urls = {"probe": gateway.url, "plain": gateway.url}
+            urls = dict.fromkeys(local.stack.apis, gateway.url)
             target = Target(urls, deploy.REGION, CREDENTIALS)
             running.callback(target.close)
             return target, gateway

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -24,6 +23,9 @@ from typing import Any
 
 import yaml
 from botocore.session import get_session
+
+from local.gateway import certificates
+from local.gateway.leftovers import replay, take_out
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -46,15 +48,32 @@ class Stack:
     endpoint_url: str
     probe_api: str
     plain_api: str
+    mapped_api: str
+
+    @property
+    def apis(self) -> dict[str, str]:
+        """Return the ids by the names that the cases use."""
+        return {"probe": self.probe_api, "plain": self.plain_api, "mapped": self.mapped_api}
 
 
 @dataclass
 class RunningGateway:
     """Hold a gateway process; ``url`` is its address without a stage."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
     log_path: Path
+    greeting_path: Path
+
+    @property
+    def greeting(self) -> str:
+        """Return what it has printed."""
+        return self.greeting_path.read_text()
+
+    @property
+    def root(self) -> str:
+        """Return its address without the id of an API, which is there if it serves several."""
+        return "/".join(self.url.split("/")[:3])
 
     @property
     def log(self) -> str:
@@ -91,6 +110,8 @@ def emulator(python: str, directory: Path) -> Iterator[str]:
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
+        # Functions inherit it, and call https://{domainName}/{stage}.
+        "AWS_CA_BUNDLE": str(certificates.ensure(directory / "tls").bundle),
     }
     environment.pop("AWS_ENDPOINT_URL", None)
     with (directory / "emulator.log").open("w") as log:
@@ -104,30 +125,29 @@ def emulator(python: str, directory: Path) -> Iterator[str]:
         _stop(process)
 
 
-def deploy(endpoint_url: str, python: str) -> Stack:
-    """Deploy the probe stack to the emulator and return what was deployed."""
-    version = subprocess.run(
+def runtime_of(python: str) -> str:
+    """Return the runtime of functions that an emulator under this interpreter runs."""
+    return subprocess.run(
         [python, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
+
+
+def deploy(endpoint_url: str, python: str, directory: Path) -> Stack:
+    """Deploy the probe stack to the emulator and return what was deployed."""
     s3 = client("s3", endpoint_url)
     s3.create_bucket(Bucket=STACK)
     s3.put_object(Bucket=STACK, Key="probe.zip", Body=_zipped(HERE / "probe"))
     template = yaml.safe_load((HERE / "template.yaml").read_text())
     template["Globals"]["Function"]["CodeUri"] = {"Bucket": STACK, "Key": "probe.zip"}
-    resources = template["Resources"]
-    responses = {
-        name: resources.pop(name)
-        for name in list(resources)
-        if resources[name]["Type"] == "AWS::ApiGatewayV2::RouteResponse"
-    }
+    template, leftovers = take_out(template)
     cloudformation = client("cloudformation", endpoint_url)
     cloudformation.create_stack(
         StackName=STACK,
         TemplateBody=json.dumps(template),
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         Parameters=[
-            {"ParameterKey": "Runtime", "ParameterValue": version},
+            {"ParameterKey": "Runtime", "ParameterValue": runtime_of(python)},
             {
                 "ParameterKey": "Architecture",
                 "ParameterValue": "arm64"
@@ -143,51 +163,40 @@ def deploy(endpoint_url: str, python: str) -> Stack:
         resource["LogicalResourceId"]: resource["PhysicalResourceId"]
         for resource in cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]
     }
-    apis = client("apigatewayv2", endpoint_url)
-    for response in responses.values():
-        properties = response["Properties"]
-        apis.create_route_response(
-            ApiId=physical[properties["ApiId"]["Ref"]],
-            # The emulator's physical id of a route has its API in front.
-            RouteId=physical[properties["RouteId"]["Ref"]].rpartition("/")[2],
-            RouteResponseKey=properties["RouteResponseKey"],
-        )
-    for stage in resources.values():
-        if stage["Type"] == "AWS::ApiGatewayV2::Stage":
-            # The emulator's CloudFormation leaves the limits out; its API keeps them.
-            properties = stage["Properties"]
-            apis.update_stage(
-                ApiId=physical[properties["ApiId"]["Ref"]],
-                StageName=properties["StageName"],
-                DefaultRouteSettings=properties["DefaultRouteSettings"],
-                RouteSettings=properties.get("RouteSettings", {}),
-            )
-    return Stack(endpoint_url, physical["ProbeApi"], physical["PlainApi"])
+    supplement = replay(leftovers, STACK, lambda service: client(service, endpoint_url))
+    supplement.write(directory / "supplement.json")
+    return Stack(endpoint_url, physical["ProbeApi"], physical["PlainApi"], physical["MappedApi"])
 
 
 @contextmanager
-def gateway(stack: Stack, api_id: str, directory: Path, *options: str) -> Iterator[RunningGateway]:
-    """Run a gateway for one API and yield it once it is ready."""
-    log_path = directory / f"gateway-{time.time_ns()}.log"
+def gateway(
+    stack: Stack, api_id: str | None, directory: Path, *options: str
+) -> Iterator[RunningGateway]:
+    """Run a gateway for one API, or for those that options choose; yield it once it is ready."""
+    name = f"gateway-{time.time_ns()}"
+    log_path, greeting_path = directory / f"{name}.log", directory / f"{name}.out"
     command = [
         sys.executable, "-m", "local.gateway", "--endpoint-url", stack.endpoint_url,
-        "--api-id", api_id, "--port", "0", *options,
+        *(("--api-id", api_id) if api_id else ()),
+        "--port", "0", "--tls-folder", str(directory / "tls"),
+        "--supplement", str(directory / "supplement.json"), *options,
     ]  # fmt: skip
-    with log_path.open("w") as log:
+    with log_path.open("w") as log, greeting_path.open("w") as greeting:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **CREDENTIALS},
-            stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
-    assert process.stdout
+            command, cwd=ROOT, env={**os.environ, **CREDENTIALS}, stdout=greeting, stderr=log
+        )
+    running = RunningGateway(process, "", log_path, greeting_path)
     try:
-        select.select([process.stdout], [], [], 20)
-        line = process.stdout.readline() if process.poll() is None else ""
-        found = re.search(r"(wss?://\S+)", line)
-        assert found, f"the gateway did not start: {line}{log_path.read_text()}"
-        yield RunningGateway(process, found[1], log_path)
+        deadline = time.monotonic() + 20
+        while not (found := re.search(r"(wss?://\S+) .*\n", running.greeting)):
+            assert process.poll() is None, f"the gateway did not start: {running.log}"
+            assert time.monotonic() < deadline, f"the gateway is not ready: {running.log}"
+            # Nothing to await: it says so when it is.
+            time.sleep(0.02)
+        running.url = found[1]
+        yield running
     finally:
         _stop(process)
-        process.stdout.close()
 
 
 def _zipped(folder: Path) -> bytes:

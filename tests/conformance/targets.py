@@ -63,7 +63,7 @@ class Client:
 
 
 class Target:
-    """Know the addresses of the two APIs under test, and connect to them."""
+    """Know the addresses of the APIs under test, and connect to them."""
 
     def __init__(self, urls: dict[str, str], region: str, credentials: dict[str, str]) -> None:
         self._urls = urls
@@ -153,14 +153,15 @@ class Target:
 
 def aws_target(url: str) -> Target:
     """Return the target of a deployed stack, given the URL of its probe stage."""
-    # The probe API tells the id of its sibling, so that one URL is all that is needed.
+    # The probe API tells the ids of its siblings, so that one URL is all that is needed.
     parts = urlsplit(url)
     host = parts.netloc
     region = host.split(".")[2]
     probe = Target({"probe": f"{parts.scheme}://{host}"}, region, {})
-    sibling = probe.connect().ask({"action": "echo"})["plainApi"]
+    answer = probe.connect().ask({"action": "echo"})
     probe.close()
-    plain = host.replace(host.split(".")[0], sibling, 1)
-    return Target(
-        {"probe": f"{parts.scheme}://{host}", "plain": f"{parts.scheme}://{plain}"}, region, {}
-    )
+    hosts = {"probe": host} | {
+        name: host.replace(host.split(".")[0], answer[f"{name}Api"], 1)
+        for name in ("plain", "mapped")
+    }
+    return Target({name: f"{parts.scheme}://{each}" for name, each in hosts.items()}, region, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -16,14 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from botocore.session import get_session
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from conformance import deploy
 from conformance.targets import Target
+from local.gateway import certificates
 
 pytestmark = pytest.mark.log
 
 Starter = Callable[..., Any]
+
+CREDENTIALS = {
+    "aws_access_key_id": deploy.CREDENTIALS["AWS_ACCESS_KEY_ID"],
+    "aws_secret_access_key": deploy.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+}
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -170,23 +180,138 @@ def test_redeploy_goes_live(local: Any, with_options: Starter, how: str) -> None
 
 
 def test_tls(local: Any, tmp_path: Path, with_options: Starter) -> None:
-    """own: with a certificate the one port speaks TLS for both protocols."""
-    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key,
-         "-out", certificate, "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    target, gateway = with_options("--tls-cert", certificate, "--tls-key", key)
+    """own: a certificate of the user's own is spoken TLS with, for both protocols."""
+    made = certificates.ensure(tmp_path)
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    private, found, public = made.chain.read_text().partition("-----BEGIN CERTIFICATE")
+    key.write_text(private)
+    certificate.write_text(found + public)
+    target, gateway = with_options("--tls-cert", str(certificate), "--tls-key", str(key))
     assert gateway.url.startswith("wss://")
-    trust = ssl.create_default_context(cafile=certificate)
+    check_tls(target, str(made.authority))
+
+
+def test_tls_and_plain_on_one_port(target: Target, with_options: Starter) -> None:
+    """own: the first byte tells, and the start names what the certificate is checked by."""
+    mine, gateway = with_options()
+    found = re.search(r"AWS_CA_BUNDLE=(\S+) NODE_EXTRA_CA_CERTS=(\S+)", gateway.greeting)
+    assert found, gateway.greeting
+    bundle, authority = found.groups()
+    plain = mine.connect()
+    secured = Target({"probe": gateway.url.replace("ws:", "wss:")}, deploy.REGION, CREDENTIALS)
+    check_tls(secured, bundle)
+    check_tls(secured, authority)
+    # A client over TLS is posted to without, and the other way round.
+    client = secured.connect(ssl=ssl.create_default_context(cafile=bundle))
+    mine.management().post_to_connection(ConnectionId=client.id, Data=b'"down"')
+    assert client.receive() == "down"
+    secured.management(verify=bundle).post_to_connection(ConnectionId=plain.id, Data=b'"up"')
+    assert plain.receive() == "up"
+    secured.close()
+
+
+def check_tls(target: Target, authority: str) -> None:
+    """Check a connection and a post over TLS, with the address that an event tells."""
+    trust = ssl.create_default_context(cafile=authority)
     client = target.connect(ssl=trust)
-    connection_id = client.id
-    assert client.ask({"action": "echo"})["event"]["requestContext"]["connectionId"]
-    management = target.management(verify=certificate)
-    management.post_to_connection(ConnectionId=connection_id, Data=b'"safe"')
+    context = client.ask({"action": "echo"})["event"]["requestContext"]
+    # The idiom of AWS's own samples.
+    session: Any = get_session()
+    management = session.create_client(
+        "apigatewaymanagementapi",
+        deploy.REGION,
+        endpoint_url=f"https://{context['domainName']}/{context['stage']}",
+        verify=authority,
+        **CREDENTIALS,
+    )
+    management.post_to_connection(ConnectionId=context["connectionId"], Data=b'"safe"')
     assert client.receive() == "safe"
+
+
+def test_domain_name_of_events_is_an_option(with_options: Starter) -> None:
+    """own: --domain-name is what events have, for functions that expect no port."""
+    target, _ = with_options("--domain-name", "api.example.test")
+    event = target.connect().ask({"action": "echo"})["event"]
+    assert event["requestContext"]["domainName"] == "api.example.test"
+
+
+@pytest.mark.parametrize("arguments", [(), ("deploy", "template.yaml")], ids=["serve", "deploy"])
+def test_without_an_endpoint_nothing_starts(arguments: tuple[str, ...]) -> None:
+    """own: AWS itself is never reached by accident; to serve it takes --aws."""
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert "must name the emulator; --aws means AWS itself" in result.stderr
+
+
+def test_aws_excludes_an_endpoint() -> None:
+    """own: --aws beside an endpoint is a contradiction, wherever that comes from."""
+    result = run("--aws", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert result.returncode == 2
+    assert "--aws means no --endpoint-url" in result.stderr
+
+
+def test_several_apis_in_one_process(local: Any, with_options: Starter) -> None:
+    """own: each is found by its id or name in the path, or by its id as the first label of Host."""
+    stack = local.stack
+    _, gateway = with_options("--stack", deploy.STACK, api=None)
+    assert set(re.findall(r"api=(\w+)", gateway.greeting)) == set(stack.apis.values())
+    for prefix in (stack.plain_api, f"{deploy.STACK}-plain"):
+        with connect(f"{gateway.root}/{prefix}/open") as client:
+            client.send("hello")
+            context = json.loads(client.recv(timeout=15))["event"]["requestContext"]
+        assert context["apiId"] == stack.plain_api
+        # What a function calls back at leads to the same API.
+        assert context["domainName"] == f"{gateway.root.rpartition('/')[2]}/{prefix}"
+    port = int(gateway.root.rpartition(":")[2])
+    host = f"{stack.plain_api}.execute-api.localhost:{port}"
+    sock = socket.create_connection(("127.0.0.1", port))
+    with connect(f"ws://{host}/open", sock=sock) as client:
+        client.send("hello")
+        context = json.loads(client.recv(timeout=15))["event"]["requestContext"]
+    assert (context["apiId"], context["domainName"]) == (stack.plain_api, host)
+    # A stage alone is of none of them.
+    with pytest.raises(InvalidStatus) as refusal:
+        connect(f"{gateway.root}/open")
+    assert refusal.value.response.status_code == 403
+    probe = Target({"probe": f"{gateway.root}/{stack.probe_api}"}, deploy.REGION, CREDENTIALS)
+    mine = probe.connect()
+    probe.management().post_to_connection(ConnectionId=mine.id, Data=b'"mine"')
+    assert mine.receive() == "mine"
+    other = Target({"probe": f"{gateway.root}/{stack.mapped_api}"}, deploy.REGION, CREDENTIALS)
+    with pytest.raises(ClientError) as error:
+        other.management("mapped").post_to_connection(ConnectionId=mine.id, Data=b"{}")
+    assert error.value.response["Error"]["Code"] == "GoneException"
+    probe.close()
+
+
+def test_api_is_found_anew_by_its_name(local: Any, with_options: Starter) -> None:
+    """own: an API that was made anew under its name has another id, and is served on."""
+    apis = deploy.client("apigatewayv2", local.stack.endpoint_url)
+
+    def make() -> str:
+        made = apis.create_api(
+            Name="phoenix", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.a"
+        )
+        apis.create_stage(ApiId=made["ApiId"], StageName="open", AutoDeploy=True)
+        return str(made["ApiId"])
+
+    first = make()
+    target, gateway = with_options(
+        "--api-name", "phoenix", "--refresh-seconds", "0.2", "--throttle-burst", "100", api=None
+    )
+    client = target.connect("open", "plain")
+    assert client.ask("hello")["message"] == "Forbidden"
+    apis.delete_api(ApiId=first)
+    second = make()
+    try:
+        deadline = time.monotonic() + 10
+        while f"phoenix ({second})" not in gateway.log:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.ask("hello")["message"] == "Forbidden"
+        assert target.connect("open", "plain").ask("hello")["message"] == "Forbidden"
+    finally:
+        apis.delete_api(ApiId=second)
 
 
 def test_silent_tcp_connection_is_cut_off(with_options: Starter) -> None:

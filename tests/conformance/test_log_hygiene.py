@@ -162,16 +162,33 @@ def odd_frames() -> list[bytes]:
     ]
 
 
-def test_tls_where_none_is_spoken_is_not_logged(with_options: Starter) -> None:
-    """own: the name that a client wants by TLS is not logged, nor a traceback."""
+def test_tls_that_is_broken_off_is_said(with_options: Starter) -> None:
+    """own: a client that does not trust the certificate is told of; the name it wants is not."""
     _, gateway = with_options()
     context = ssl.create_default_context()
 
     with pytest.raises((ssl.SSLError, OSError)), connected(gateway) as sock:
         context.wrap_socket(sock, server_hostname=f"{MARK}.example")
 
-    assert lines(gateway, "cut off: no whole head in 5 s")
+    assert lines(gateway, "cut off: no TLS .*UNKNOWN_CA.*AWS_CA_BUNDLE")
     assert MARK not in gateway.log
+    assert "Traceback" not in gateway.log
+
+
+@pytest.mark.parametrize("hello", [b"\x16", b"\x16\x03\x01\x00\x05hello", b"\x16" + b"\xff" * 99])
+def test_tls_that_is_none_is_said(with_options: Starter, hello: bytes) -> None:
+    """own: what begins as TLS and is none, or ends early, has one line and no traceback."""
+    _, gateway = with_options()
+
+    with connected(gateway) as sock:
+        sock.sendall(hello)
+        sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while sock.recv(1024):
+                pass
+
+    assert lines(gateway, r"cut off: no TLS \(")
+    assert "Traceback" not in gateway.log
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def authorize(event: Event, context: object) -> Event:
     _record(query["caller"], event)
     token = query["token"]
     if token == "raise":
-        raise RuntimeError("secret of the authorizer")
+        # As those do who put what they could not read into their message.
+        raise RuntimeError(f"secret of the authorizer: {event['headers'].get('Authorization')}")
     if token == "unauthorized":
         raise Exception("Unauthorized")
     if token == "nonsense":
@@ -58,7 +59,7 @@ def lifecycle(event: Event, context: object) -> Event:
     query = event.get("queryStringParameters") or {}
     time.sleep(float(query.get("seconds", "0")))
     if "raise" in query:
-        raise RuntimeError("secret of $connect")
+        raise RuntimeError(f"secret of $connect: {query['raise']}")
     answer: Event = {"statusCode": int(query.get("status", "200")), "body": "of $connect"}
     if "subprotocol" in query:
         answer["headers"] = {"Sec-WebSocket-Protocol": query["subprotocol"]}
@@ -80,7 +81,7 @@ def message(event: Event, context: object) -> Event:
     if not isinstance(body, dict):
         body = {}
     if route == "fail":
-        raise RuntimeError("secret of the route")
+        raise RuntimeError(f"secret of the route: {body.get('note')}")
     if route == "malformed":
         return {"answer": "without a status code"}
     if route == "silent":
@@ -100,4 +101,12 @@ def message(event: Event, context: object) -> Event:
     answer["ran"] = [started, time.time()]
     if "brief" not in body:
         answer |= {"event": event, "plainApi": os.environ.get("PLAIN_API")}
+        answer["mappedApi"] = os.environ.get("MAPPED_API")
     return {"statusCode": body.get("status", 200), "body": json.dumps(answer)}
+
+
+def transformed(event: Event, context: object) -> Event:
+    """Serve an integration that is no proxy: the event is what a template made of the request."""
+    if event.get("fail"):
+        raise ValueError(f"BadColour: {event['fail']}")
+    return {"received": event}
