@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local import template
 from local.aws import HOST, REGION, LocalAws
 from local.errors import LocalRunError
+from local.gateway import certificates
+from local.gateway.leftovers import is_output_of_leftovers, replay
 from local.processes import run_to_end, running
 from operations import environments
 
@@ -32,6 +34,8 @@ EMULATOR_FILES = "emulator-files-"
 # Of one function at once. The emulator starts a process of 50 MB for each, and a small machine is
 # busy with that for longer than they save.
 CONCURRENT_CALLS = 4
+# Where the gateway's certificate is kept, below the folder of the run.
+TLS = "tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ def emulator(aws: LocalAws, tools: Tools, folder: Path, **settings: str) -> Iter
     Args:
         settings: further environment variables of the emulator.
     """
+    certificate = certificates.ensure(folder / TLS)
     with TemporaryDirectory(dir=folder, prefix=EMULATOR_FILES) as scratch:
         environment = aws.environment() | {
             "BIND_HOST": HOST,
@@ -59,6 +64,9 @@ def emulator(aws: LocalAws, tools: Tools, folder: Path, **settings: str) -> Iter
             "AUTH": "true",
             "TMPDIR": scratch,
             "STATE_DIR": scratch,
+            # Functions inherit them, so that they may call https://{domainName}/{stage}.
+            "AWS_CA_BUNDLE": str(certificate.bundle.absolute()),
+            "NODE_EXTRA_CA_CERTS": str(certificate.authority.absolute()),
             **settings,
         }
         with running(
@@ -82,6 +90,7 @@ def gateway(aws: LocalAws, port: int, api_id: str, folder: Path, *options: str) 
             *(sys.executable, "-m", "local.gateway", "--host", HOST, "--port", str(port)),
             *("--endpoint-url", aws.endpoint_url, "--region", REGION, "--api-id", api_id),
             *("--concurrent-calls", str(CONCURRENT_CALLS)),
+            *("--tls-folder", folder / TLS),
             *options,
         ],
         aws.environment() | {"PYTHONPATH": str(ROOT)},
@@ -168,7 +177,7 @@ def deploy(
     # SAM does not upload a folder without a file.
     (empty / "empty").touch()
     in_place = template.run_in_place(yaml.safe_load(built.read_text()), built.parent, empty)
-    adapted, responses = template.adapt(in_place, gateway_address, overrides)
+    adapted, leftovers = template.adapt(in_place, gateway_address, overrides)
     local_template = adapted_to(aws, built, chosen.stack_name)
     local_template.write_text(yaml.safe_dump(adapted, sort_keys=False))
     run_to_end(
@@ -178,7 +187,7 @@ def deploy(
         ROOT,
     )
     physical_ids = _physical_ids(aws, chosen.stack_name)
-    _create_route_responses(aws, responses, physical_ids)
+    replay(leftovers, chosen.stack_name, aws.client)
     _let_items_expire(aws, template.times_to_live(adapted), physical_ids)
     return _outputs(aws, chosen.stack_name)
 
@@ -285,19 +294,6 @@ def _physical_ids(aws: LocalAws, stack_name: str, kind: str | None = None) -> di
     }
 
 
-def _create_route_responses(
-    aws: LocalAws, responses: Sequence[template.RouteResponse], physical_ids: Mapping[str, str]
-) -> None:
-    gateway = aws.client("apigatewayv2")
-    for response in responses:
-        gateway.create_route_response(
-            ApiId=physical_ids[response.api],
-            # The emulator's id is "<api>/<route>", API Gateway's the route alone.
-            RouteId=physical_ids[response.route].rpartition("/")[2],
-            RouteResponseKey=response.key,
-        )
-
-
 def _let_items_expire(
     aws: LocalAws, times_to_live: Mapping[str, Any], physical_ids: Mapping[str, str]
 ) -> None:
@@ -311,7 +307,11 @@ def _let_items_expire(
 
 def _outputs(aws: LocalAws, stack_name: str) -> dict[str, str]:
     stack = aws.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"][0]
-    outputs = {row["OutputKey"]: row["OutputValue"] for row in stack["Outputs"]}
+    outputs = {
+        row["OutputKey"]: row["OutputValue"]
+        for row in stack["Outputs"]
+        if not is_output_of_leftovers(row["OutputKey"])
+    }
     return outputs | {"AwsEndpointUrl": aws.endpoint_url, "StackName": stack_name}
 
 

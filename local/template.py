@@ -3,9 +3,9 @@
 The template is written for AWS. Nine things differ here. All but what is made through an API once
 the stack stands are done to a copy of what `sam build` made:
 
-- the emulator's CloudFormation refuses a template that holds a type it does not know. Route
-  responses are taken out, and made through the API; what nothing here would read is left out
-  (`LEFT_OUT`);
+- the emulator's CloudFormation refuses a template that holds a type it does not know. What it
+  refuses is taken out, and made through the API: local/gateway/leftovers.py, which any template
+  can be put through. What nothing here would read is only taken out (`LEFT_OUT`);
 - nor does it know CodeDeploy. Functions run as they are: what is gradual is left out, and so are
   versions, which would go on with code that was edited since;
 - it has no alarms on an expression of several metrics. They become alarms on the first of these;
@@ -22,9 +22,11 @@ the stack stands are done to a copy of what `sam build` made:
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from local.gateway import leftovers
+from local.gateway.leftovers import Leftover, take_out
 
 _PUBLIC_ADDRESS = re.compile(
     r"(?P<scheme>https|wss)://\$\{\w+\}\.execute-api\.\$\{AWS::Region\}\.\$\{AWS::URLSuffix\}"
@@ -40,15 +42,6 @@ LEFT_OUT = frozenset(
 _LOCAL_SCHEME = {"https": "http", "wss": "ws"}
 # What SQS also does by the batch.
 _WITH_BATCHES = ("sqs:SendMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage")
-
-
-@dataclass(frozen=True, slots=True)
-class RouteResponse:
-    """A route response that was taken out: logical ids of its API and of its route."""
-
-    api: str
-    route: str
-    key: str
 
 
 def code_folder(template: Mapping[str, Any]) -> str:
@@ -91,8 +84,8 @@ def run_in_place(template: dict[str, Any], built: Path, empty: Path) -> dict[str
 
 def adapt(
     template: dict[str, Any], gateway_address: str, parameters: Mapping[str, str]
-) -> tuple[dict[str, Any], list[RouteResponse]]:
-    """Return the template for the emulator, and the route responses that it lacks.
+) -> tuple[dict[str, Any], list[Leftover]]:
+    """Return the template for the emulator, and what is to be made when the stack stands.
 
     Args:
         template: what `sam build` made, parsed.
@@ -104,7 +97,6 @@ def adapt(
         for name, parameter in template["Parameters"].items()
         if parameter["Type"] == "Number"
     }
-    responses = []
     resources = {}
     at_once = _at_once(
         {
@@ -116,16 +108,6 @@ def adapt(
     for logical_id, resource in at_once.items():
         properties = resource.get("Properties", {})
         match resource["Type"]:
-            case "AWS::ApiGatewayV2::RouteResponse":
-                responses.append(
-                    RouteResponse(
-                        api=properties["ApiId"]["Ref"],
-                        route=properties["RouteId"]["Ref"],
-                        key=properties["RouteResponseKey"],
-                    )
-                )
-            case kind if kind in LEFT_OUT:
-                continue
             case "AWS::CloudWatch::Alarm" if "Metrics" in properties:
                 resources[logical_id] = resource | {"Properties": _on_one_metric(properties)}
             case "AWS::Lambda::EventSourceMapping":
@@ -143,7 +125,8 @@ def adapt(
         },
         "Resources": resources,
     }
-    return _with_local_address(adapted, gateway_address), responses
+    local = _with_local_address(adapted, gateway_address)
+    return take_out(local, (*leftovers.LEFT_OUT, *LEFT_OUT))
 
 
 def times_to_live(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
