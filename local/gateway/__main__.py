@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.session import get_session
@@ -132,6 +133,13 @@ async def _refresh(runtime: Runtime, reader: ApiReader, reread: asyncio.Event) -
         runtime.served.apis = apis
 
 
+def _name_of(address: str) -> str:
+    """Return a host's name or address without its port and brackets."""
+    if address.count(":") > 1 and not address.startswith("["):
+        return address
+    return urlsplit(f"//{address}").hostname or ""
+
+
 def _tell_ready(tls: Tls, address: str, apis: Sequence[Api]) -> None:
     scheme = "wss" if tls.is_own else "ws"
     for api in apis:
@@ -168,7 +176,8 @@ class Tls:
         """
         if options.tls_cert:
             return cls(certificates.context(options.tls_cert, options.tls_key), is_own=True)
-        names = [options.domain_name.partition(":")[0]] if options.domain_name else []
+        addresses = (options.host, options.domain_name or "")
+        names = [name for name in map(_name_of, addresses) if name]
         try:
             made = certificates.ensure(Path(options.tls_folder), names)
         except OSError as error:

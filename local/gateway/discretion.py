@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 # Shorter words are no tokens, and are parts of others.
 MIN_SECRET_CHARACTERS = 6
 MAX_TOLD_CHARACTERS = 300
+# The gateway's own address, which functions name when they cannot reach it, and what it adds.
+NO_SECRETS = ("host", "x-amzn-trace-id", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto")
 
 _PLACEHOLDER = re.compile(r"%(\(\w+\))?[-#0-9.]*[a-zA-Z]")
 
@@ -79,7 +81,8 @@ def _scrubbed(text: str, session: Session, body: str) -> str:
 
 def _sent(session: Session, body: str) -> Iterator[str]:
     yield from (value for _, value in session.handshake.query)
-    yield from (value for _, value in session.handshake.headers)
+    headers = session.handshake.headers
+    yield from (value for name, value in headers if name.lower() not in NO_SECRETS)
     yield from session.handshake.offered_subprotocols
     yield body
     try:

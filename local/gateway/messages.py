@@ -35,8 +35,8 @@ async def handle(runtime: Runtime, session: Session, request_id: str, body: str)
             raise RefusedError(refusals.LIMITED, "throttled")
         if route is None:
             raise RefusedError(refusals.FORBIDDEN, "no such route")
-        status, reply = await _integrate(runtime, session, route, request_id, body)
-        return Outcome(key, status, reply)
+        told, reply = await _integrate(runtime, session, route, request_id, body)
+        return Outcome(key, told, reply)
     except RefusedError as error:
         frame = events.error(error.refusal.message or "", session, request_id)
         return Outcome(key, str(error), frame)
@@ -45,7 +45,7 @@ async def handle(runtime: Runtime, session: Session, request_id: str, body: str)
 async def _integrate(
     runtime: Runtime, session: Session, route: Route, request_id: str, body: str
 ) -> tuple[str, str | None]:
-    """Return the status for the log, and the reply of a route that answers.
+    """Return the status for the log, why it is no good one, and the reply of a route that answers.
 
     Raises:
         RefusedError: The message is not what the route takes, or there is no answer.
@@ -65,4 +65,6 @@ async def _integrate(
     reply = answer.body if route.two_way else None
     if len((reply or "").encode()) > MAX_MESSAGE_BYTES:
         raise RefusedError(refusals.FAILED, f"{answer.status}, reply too large")
-    return str(answer.status), reply
+    # The client of a one-way route never sees it, and the function has logged nothing.
+    why = answer.body if answer.status >= 400 else None
+    return f"{answer.status}{discretion.told(why or '', runtime.options, session, body)}", reply

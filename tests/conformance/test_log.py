@@ -77,6 +77,14 @@ def test_error_of_a_function_is_told_in_its_words(with_options: Callable[..., An
     assert lines(gateway, r"refused: 500 \(authorizer: .*: secret of the authorizer: None\)")
 
 
+def test_answer_of_a_function_that_is_an_error_is_told(with_options: Callable[..., Any]) -> None:
+    """own: a status of 400 and more is logged with the body, which one-way routes lose."""
+    target, gateway = with_options()
+    client = target.connect()
+    client.send({"action": "oneway", "caller": client.caller, "brief": True, "status": 500})
+    assert lines(gateway, r'route oneway .*: 500: \{"length": ')
+
+
 def test_error_of_a_function_can_be_hidden(with_options: Callable[..., Any]) -> None:
     """own: --hide-function-errors leaves the kind of the error alone in the log."""
     target, gateway = with_options("--hide-function-errors")
