@@ -29,10 +29,9 @@ MAX_MESSAGE_BYTES = 128 * 1024
 
 log = logging.getLogger(__name__)
 
-# Twice what either library reads of a request's head. A client that sends more, or
-# takes longer, before the blank line is cut off.
+# Twice what either library reads of a request's head. A client that sends more before the
+# blank line is cut off.
 MAX_HEAD_BYTES = 65_536
-HEAD_TIMEOUT_SECONDS = 5.0
 # How long a kept HTTP connection may be idle.
 KEEP_ALIVE_SECONDS = 120.0
 
@@ -54,12 +53,14 @@ class GatewayConnection(ServerConnection):
         http_protocol: Callable[[], asyncio.Protocol],
         undecided: set[asyncio.Transport],
         tls: ssl.SSLContext | None = None,
+        head_timeout_seconds: float,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._http_protocol = http_protocol
         self._undecided = undecided
         self._tls = tls
+        self._head_timeout_seconds = head_timeout_seconds
         self._securing: asyncio.Task[None] | None = None
         self._head = bytearray()
         self._decided = False
@@ -128,13 +129,14 @@ class GatewayConnection(ServerConnection):
         """Wait for the first request before being a WebSocket connection."""
         self.transport = cast(asyncio.Transport, transport)
         self._undecided.add(self.transport)
-        self._head_timer = self.loop.call_later(
-            HEAD_TIMEOUT_SECONDS, cut_off, self.transport, SLOW_HEAD
-        )
+        self._head_timer = self._await_head(self.transport)
         if self._tls:
             # Nothing is read before it is known who is to read it.
             self.transport.pause_reading()
             self._securing = self.loop.create_task(self._secure(self.transport, self._tls))
+
+    def _await_head(self, transport: asyncio.Transport) -> asyncio.TimerHandle:
+        return await_head(transport, self._head_timeout_seconds)
 
     async def _secure(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
         """Go on with TLS below if the client begins with that, and else without."""
@@ -143,8 +145,9 @@ class GatewayConnection(ServerConnection):
                 plain.resume_reading()
                 return
             secured = await self.loop.start_tls(
-                plain, self, tls, server_side=True, ssl_handshake_timeout=HEAD_TIMEOUT_SECONDS
-            )
+                plain, self, tls,
+                server_side=True, ssl_handshake_timeout=self._head_timeout_seconds,
+            )  # fmt: skip
         except OSError as error:
             # An SSLError is one, too, and says in `reason` what the client did not like.
             why = getattr(error, "reason", None) or type(error).__name__
@@ -157,7 +160,7 @@ class GatewayConnection(ServerConnection):
         self._head_timer.cancel()
         self.transport = secured
         self._undecided.add(secured)
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, cut_off, secured, SLOW_HEAD)
+        self._head_timer = self._await_head(secured)
         self._securing = None
         self.data_received(b"")
 
@@ -187,7 +190,7 @@ class GatewayConnection(ServerConnection):
             super().connection_made(self.transport)
             super().data_received(received)
         else:
-            protocol = HttpConnection(self._http_protocol())
+            protocol = HttpConnection(self._http_protocol(), self._head_timeout_seconds)
             self.transport.set_protocol(protocol)
             protocol.connection_made(self.transport)
             protocol.data_received(received)
@@ -234,8 +237,9 @@ class HttpConnection(asyncio.Protocol):
     that has begun.
     """
 
-    def __init__(self, http: asyncio.Protocol) -> None:
+    def __init__(self, http: asyncio.Protocol, head_timeout_seconds: float) -> None:
         self._http = http
+        self._head_timeout_seconds = head_timeout_seconds
         self._transport: asyncio.Transport
         self._busy = False
         self._head_timer: asyncio.TimerHandle | None = None
@@ -257,9 +261,7 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass it on, and wait for the end of a head that begins with it."""
         if not self._busy and self._head_timer is None:
-            self._head_timer = asyncio.get_running_loop().call_later(
-                HEAD_TIMEOUT_SECONDS, cut_off, self._transport, SLOW_HEAD
-            )
+            self._head_timer = await_head(self._transport, self._head_timeout_seconds)
         self._http.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -285,7 +287,10 @@ class HttpConnection(asyncio.Protocol):
             self._head_timer = None
 
 
-SLOW_HEAD = f"no whole head in {HEAD_TIMEOUT_SECONDS:g} s"
+def await_head(transport: asyncio.Transport, seconds: float) -> asyncio.TimerHandle:
+    """Cut a client off unless the timer is cancelled before these seconds are over."""
+    loop = asyncio.get_running_loop()
+    return loop.call_later(seconds, cut_off, transport, f"no whole head in {seconds:g} s")
 
 
 # https://www.rfc-editor.org/rfc/rfc8446#section-5.1

@@ -85,6 +85,7 @@ class Gateway:
                 http_protocol=self._http,
                 undecided=self._undecided,
                 tls=tls,
+                head_timeout_seconds=options.head_timeout_seconds,
             ),
             # API Gateway negotiates no extension and sends no pings.
             compression=None,

@@ -84,10 +84,13 @@ class _Taker:
         return {key: self.without(value) for key, value in node.items() if not self._is_lost(value)}
 
     def _is_lost(self, node: Any) -> bool:
-        if not isinstance(node, dict) or node.keys() != {"Ref"}:
-            return False
-        resource = self.left_out.get(node["Ref"])
-        return resource is not None and resource["Type"] != "AWS::ApiGatewayV2::Model"
+        match node:
+            case {"Ref": str(name)} if name in self.left_out:
+                return bool(self.left_out[name]["Type"] != "AWS::ApiGatewayV2::Model")
+            case {"Fn::GetAtt": [str(name), *_]} | {"Fn::GetAtt": str(name)}:
+                return name.partition(".")[0] in self.left_out
+            case _:
+                return False
 
 
 def take_out(

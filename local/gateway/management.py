@@ -22,9 +22,6 @@ from .runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-# From the end of the head on, for as much as a message may have.
-BODY_TIMEOUT_SECONDS = 10.0
-
 _CONNECTION_ID = re.compile(r"[\w-]{15}=", re.ASCII)
 
 
@@ -92,7 +89,11 @@ async def _serve(runtime: Runtime, request: web.BaseRequest) -> tuple[int, str]:
             Refusal(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
         )
     # Before the connection is looked at, which may close while the body arrives.
-    body = await _body(request) if request.method == "POST" else b""
+    body = (
+        await _body(request, runtime.options.body_timeout_seconds)
+        if request.method == "POST"
+        else b""
+    )
     connection = runtime.connections.get(connection_id)
     if connection is None or connection.session is None or connection.state is not State.OPEN:
         raise RefusedError(refusals.GONE)
@@ -123,9 +124,9 @@ def _told_method(request: web.BaseRequest) -> str:
     return request.method if request.method in _METHODS else "(another method)"
 
 
-async def _body(request: web.BaseRequest) -> bytes:
+async def _body(request: web.BaseRequest, timeout_seconds: float) -> bytes:
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+        async with asyncio.timeout(timeout_seconds):
             body = await request.read()
     except TimeoutError as error:
         raise RefusedError(refusals.TOO_SLOW) from error

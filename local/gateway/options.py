@@ -127,6 +127,12 @@ class Options:
         "milliseconds a function may take; an integration's own shorter timeout holds",
         type=between(50, 29_000, int),
     )
+    head_timeout_seconds: float = option(
+        LIMITS, 5.0, "seconds a request's head, or a TLS handshake, may take", type=SECONDS
+    )
+    body_timeout_seconds: float = option(
+        LIMITS, 10.0, "seconds a body may take from the end of its head on", type=SECONDS
+    )
     client_buffer_bytes: int = option(
         LIMITS,
         131_072,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -86,22 +86,13 @@ def local(
 
 
 @pytest.fixture(scope="session")
-def gateways(local: Local) -> Iterator[dict[str, deploy.RunningGateway]]:
-    """Run a gateway with its defaults for each of the APIs."""
-    with ExitStack() as running:
-        yield {
-            name: running.enter_context(deploy.gateway(local.stack, api_id, local.directory))
-            for name, api_id in local.stack.apis.items()
-        }
-
-
-@pytest.fixture(scope="session")
 def session_target(request: pytest.FixtureRequest) -> Target:
     """Give the target of the whole run."""
     name = target_of(request.config)
     if name == "gateway":
-        gateways = request.getfixturevalue("gateways")
-        urls = {api: gateway.url for api, gateway in gateways.items()}
+        apis = request.getfixturevalue("local").stack.apis
+        share = request.getfixturevalue("shared_gateways")
+        urls = {api: share(api_id).url for api, api_id in apis.items()}
         target = Target(urls, deploy.REGION, CREDENTIALS)
     elif name == "emulator":
         stack = request.getfixturevalue("local").stack
@@ -120,16 +111,46 @@ def target(session_target: Target) -> Iterator[Target]:
     session_target.close()
 
 
-@pytest.fixture
-def with_options(local: Local) -> Iterator[Callable[..., tuple[Target, deploy.RunningGateway]]]:
-    """Give a function that starts a gateway of the probe API with options of its own."""
+# What changes with each request, or is changed by a case.
+NEVER_SHARED = ("--fault-", "--throttle-", "--control-port", "--refresh-seconds")
+
+
+@pytest.fixture(scope="session")
+def shared_gateways(local: Local) -> Iterator[Callable[..., deploy.RunningGateway]]:
+    """Give a function that returns the run's gateway with certain options."""
+    gateways: dict[tuple[str | None, ...], deploy.RunningGateway] = {}
     with ExitStack() as running:
 
-        def start(*options: str, api: str | None = "probe") -> tuple[Target, deploy.RunningGateway]:
+        def share(api_id: str | None, *options: str) -> deploy.RunningGateway:
+            key = (api_id, *options)
+            if key not in gateways:
+                started = deploy.gateway(local.stack, api_id, local.directory, *options)
+                gateways[key] = running.enter_context(started)
+            # What it has logged for the cases before is none of this one's business.
+            return replace(gateways[key], log_begins=len(gateways[key].log))
+
+        yield share
+
+
+@pytest.fixture
+def with_options(
+    local: Local, shared_gateways: Callable[..., deploy.RunningGateway]
+) -> Iterator[Callable[..., tuple[Target, deploy.RunningGateway]]]:
+    """Give a function that returns a gateway with options of its own, and a target of it.
+
+    Cases with the same options share it, unless one asks for its ``own``.
+    """
+    with ExitStack() as running:
+
+        def start(
+            *options: str, api: str | None = "probe", own: bool = False
+        ) -> tuple[Target, deploy.RunningGateway]:
             api_id = local.stack.apis[api] if api else None
-            gateway = running.enter_context(
-                deploy.gateway(local.stack, api_id, local.directory, *options)
-            )
+            if own or any(option.startswith(NEVER_SHARED) for option in options):
+                started = deploy.gateway(local.stack, api_id, local.directory, *options)
+                gateway = running.enter_context(started)
+            else:
+                gateway = shared_gateways(api_id, *options)
             urls = dict.fromkeys(local.stack.apis, gateway.url)
             target = Target(urls, deploy.REGION, CREDENTIALS)
             running.callback(target.close)

@@ -64,6 +64,7 @@ class RunningGateway:
     url: str
     log_path: Path
     greeting_path: Path
+    log_begins: int = 0
 
     @property
     def greeting(self) -> str:
@@ -77,8 +78,8 @@ class RunningGateway:
 
     @property
     def log(self) -> str:
-        """Return everything it has logged until now."""
-        return self.log_path.read_text()
+        """Return everything it has logged until now, or since a case began that shares it."""
+        return self.log_path.read_text()[self.log_begins :]
 
 
 def free_port() -> int:

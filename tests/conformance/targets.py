@@ -99,7 +99,7 @@ class Target:
         # An empty value stands for a parameter that is left out.
         text = urlencode({name: value for name, value in (query or {}).items() if value})
         url = f"{self.url(stage, api)}?{text}" if text else self.url(stage, api)
-        settings = {"max_size": None, "ping_interval": None, "close_timeout": 5, **options}
+        settings = {"max_size": None, "ping_interval": None, "close_timeout": 1, **options}
         ws = self._open.enter_context(
             websocket_connect(url, open_timeout=PATIENCE_SECONDS, **settings)
         )

@@ -36,11 +36,11 @@ def send_slow(client: Client, count: int, seconds: float) -> None:
 
 
 def test_calls_of_a_function_are_bounded(with_options: Starter) -> None:
-    """own: 60 slow messages at once all succeed, and by default 8 at most are under way."""
+    """own: 40 slow messages at once all succeed, and by default 8 at most are under way."""
     target, _ = with_options()
     client = target.connect()
-    send_slow(client, 60, seconds=0.4)
-    answers = [client.receive(timeout=40) for _ in range(60)]
+    send_slow(client, 40, seconds=0.3)
+    answers = [client.receive(timeout=40) for _ in range(40)]
     assert not [answer for answer in answers if "ran" not in answer]
     assert 2 <= most_at_once(answers) <= 8
 
@@ -57,7 +57,7 @@ def test_bound_can_be_taken_away(with_options: Starter) -> None:
     """own: with 0 every call starts at once."""
     target, _ = with_options("--concurrent-calls", "0")
     client = target.connect()
-    send_slow(client, 10, seconds=6)
+    send_slow(client, 10, seconds=4)
     assert most_at_once([client.receive(timeout=40) for _ in range(10)]) > 8
 
 

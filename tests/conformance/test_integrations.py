@@ -196,7 +196,7 @@ def test_service_that_is_not_served_is_said_and_fails(
         ApiId=api_id, RouteKey="queued", Target=f"integrations/{integration['IntegrationId']}"
     )
     try:
-        target, gateway = with_options(api="mapped")
+        target, gateway = with_options(api="mapped", own=True)
         client = target.connect("mapped", "mapped", query={"colour": "blue"})
         assert client.ask({"action": "queued"})["message"] == "Internal server error"
         assert lines(gateway, f"route queued: {told} is not served here")

@@ -42,6 +42,19 @@ def test_deployment_is_left_out_with_whatever_refers_to_it() -> None:
     assert adapted["Resources"]["Other"] == resource("Stage", StageName="other")
 
 
+def test_output_of_what_is_left_out_is_left_out() -> None:
+    template = {
+        "Resources": {"Api": API, "Deployment": resource("Deployment")},
+        "Outputs": {
+            "One": {"Value": {"Ref": "Deployment"}},
+            "Other": {"Value": {"Fn::GetAtt": ["Deployment", "DeploymentId"]}},
+            "Kept": {"Value": {"Ref": "Api"}},
+        },
+    }
+
+    assert take_out(template)[0]["Outputs"] == {"Kept": {"Value": {"Ref": "Api"}}}
+
+
 def test_references_of_what_is_left_out_are_resolved_by_outputs_under_its_condition() -> None:
     response = resource("RouteResponse", RouteId={"Ref": "Route"}, RouteResponseKey="$default")
     adapted, (leftover,) = taken(Response=response | {"Condition": "Answers"})
