@@ -91,7 +91,7 @@ def deploy(options: DeployOptions) -> None:
 
     try:
         template = read(options.template)
-        local = with_local_addresses(template, options.gateway_address)
+        local = with_local_addresses(with_text_variables(template), options.gateway_address)
         adapted, leftovers = take_out(_packaged(local, options.template.parent, client("s3")))
         _put_stack(client("cloudformation"), options, adapted)
         supplement = replay(leftovers, options.stack_name, client)
@@ -122,6 +122,29 @@ def read(path: Path) -> Template:
     if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
         raise CannotDeployError(f"{path} is no template: it has no Resources")
     return template
+
+
+def with_text_variables(node: Any) -> Any:
+    """Return a tree with the variables of functions as text, which CloudFormation makes of them.
+
+    The emulator starts no function that has a number among them.
+    """
+    match node:
+        case {"Variables": dict(variables)}:
+            texts = {name: _text(value) for name, value in variables.items()}
+            return {**node, "Variables": texts}
+        case dict():
+            return {key: with_text_variables(value) for key, value in node.items()}
+        case list():
+            return [with_text_variables(value) for value in node]
+        case _:
+            return node
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
 
 
 def with_local_addresses(node: Any, gateway_address: str) -> Any:

@@ -130,6 +130,9 @@ def shared_gateways(local: Local) -> Iterator[Callable[..., deploy.RunningGatewa
             return replace(gateways[key], log_begins=len(gateways[key].log))
 
         yield share
+        for gateway in gateways.values():
+            # All at once: each may take a second, and is waited for below.
+            gateway.process.terminate()
 
 
 @pytest.fixture

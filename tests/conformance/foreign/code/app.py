@@ -17,4 +17,5 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         )
         frame = json.dumps({"posted": json.loads(event["body"])["text"], "url": os.environ["URL"]})
         connections.post_to_connection(ConnectionId=where["connectionId"], Data=frame.encode())
-    return {"statusCode": 200, "body": json.dumps({"told": os.environ["TELLS"]})}
+    told = [os.environ[name] for name in ("TELLS", "NUMBER", "FLAG")]
+    return {"statusCode": 200, "body": json.dumps({"told": told})}
