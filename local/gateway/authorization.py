@@ -31,7 +31,7 @@ async def authorize(
     if not has_identity(authorizer.identity_sources, session.handshake, stage.variables):
         raise RefusedError(refusals.UNAUTHORIZED, "an identity source is missing")
     function = stage.resolve(authorizer.function)
-    arn = _method_arn(function, options.region, session)
+    arn = method_arn(function, options.region, session)
     event = events.authorize(session, request_id, arn)
     started = time.perf_counter()
     try:
@@ -50,7 +50,8 @@ async def authorize(
     return {**context, "integrationLatency": latency_ms}
 
 
-def _method_arn(function: str, region: str, session: Session) -> str:
+def method_arn(function: str, region: str, session: Session) -> str:
+    """Return the ARN of the ``$connect`` route, which policies are held against."""
     # Partition and account are known from the function's ARN only.
     parts = dict(enumerate(function.split(":")))
     partition, account = (parts.get(1, "aws"), parts.get(4)) if parts[0] == "arn" else ("aws", None)

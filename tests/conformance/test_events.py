@@ -57,6 +57,31 @@ def test_connect_event(target: Target) -> None:
     assert event["headers"][names["x-probe"]] == "two"
 
 
+def test_headers_of_the_upgrade_are_the_authorizers_alone(target: Target) -> None:
+    """Connection and Upgrade are in the authorizer's event, and not in that of $connect.
+
+    https://github.com/localstack/localstack/issues/7191
+    """
+    client = target.connect()
+    connect = target.event(client.caller, "CONNECT")
+    authorize = next(event for event in target.events(client.caller) if "type" in event)
+    upgrade = {"connection", "upgrade"}
+    for name in ("headers", "multiValueHeaders"):
+        assert not upgrade & {header.lower() for header in connect[name]}
+        assert upgrade <= {header.lower() for header in authorize[name]}
+
+
+def test_latency_of_the_authorizer_is_on_events(target: Target) -> None:
+    """Beside its context, events have the milliseconds that the authorizer took, as a number.
+
+    https://github.com/CodeGenieApp/serverless-express/issues/551
+    """
+    client = target.connect()
+    for event in (client.ask({"action": "echo"})["event"], target.event(client.caller, "CONNECT")):
+        latency = event["requestContext"]["authorizer"]["integrationLatency"]
+        assert isinstance(latency, int) and 0 <= latency < 30_000
+
+
 def test_stage_variables_are_on_events(target: Target) -> None:
     """The stage's variables are handed to a proxy integration.
 
