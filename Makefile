@@ -113,6 +113,25 @@ errors: .venv/local.done ## show what functions logged as errors (MINUTES; STACK
 	@.venv/bin/python -m operations.errors $(if $(LOCAL),--local,--stack-name $(STACK)) \
 		--minutes "$(or $(MINUTES),15)"
 
+.PHONY: cost
+cost: .venv/local.done ## what a load costs a month (CONNECTIONS, EVENTS, SUBSCRIBERS, RECONNECTS; docs/cost.md)
+	@.venv/bin/python -m operations.cost \
+		$(if $(CONNECTIONS),--connections "$$CONNECTIONS") $(if $(EVENTS),--events "$$EVENTS") \
+		$(if $(filter file,$(origin SUBSCRIBERS)),,--subscribers "$$SUBSCRIBERS") \
+		$(if $(RECONNECTS),--reconnects "$$RECONNECTS") $(if $(TOPICS),--topics "$$TOPICS") \
+		$(if $(FRAME),--frame "$$FRAME") $(if $(PING),--ping "$$PING") \
+		$(if $(MISSED),--missed "$$MISSED") $(if $(UNWATCHED),--unwatched "$$UNWATCHED") \
+		$(if $(BATCH),--batch "$$BATCH") $(if $(WALK),--walk "$$WALK") \
+		$(if $(HISTORY),--history "$$HISTORY") $(if $(RETENTION),--retention "$$RETENTION") \
+		$(if $(LOG),--log "$$LOG") $(if $(ARCHITECTURE),--architecture "$$ARCHITECTURE") \
+		$(if $(TOKENS),--tokens "$$TOKENS") $(if $(RECOVERY),--recovery "$$RECOVERY") \
+		$(if $(ACCESS_LOGS),--access-logs "$$ACCESS_LOGS") \
+		$(if $(DASHBOARD),--dashboard "$$DASHBOARD")
+
+.PHONY: cost-tables
+cost-tables: .venv/local.done ## write the tables and the picture of docs/cost.md anew
+	@.venv/bin/python -m operations.cost --write
+
 ##@ Check
 
 # Each has a local stack of its own, and needs about a gigabyte.

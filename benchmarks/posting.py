@@ -194,7 +194,7 @@ def _costs() -> str:
         f"({MILLION // QUOTA_POSTS_PER_SECOND} s). To it come, whoever posts: API Gateway "
         f"${services.api_gateway:.2f}\n(frames of up to 32 KB), SQS ${services.sqs:.4f} "
         f"(ranges of 1,000 ids), DynamoDB ${services.dynamodb:.4f} (reading and noting them).\n"
-        f"Prices of us-east-1, without free tiers and connection minutes: benchmarks/prices.py."
+        "Prices of us-east-1, without free tiers, without connection minutes: make cost."
     )
 
 

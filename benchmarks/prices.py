@@ -1,21 +1,21 @@
-"""What a million notifications cost in us-east-1, from AWS's list prices.
+"""What a million notifications cost, at the prices of `make cost`: operations/cost/prices.toml.
 
-The prices are those of the first tier, without free tiers, in dollars, as quoted by others between
-2024 and 2026; they were not read off these pages, which are what counts:
-
-    https://aws.amazon.com/lambda/pricing/
-    https://aws.amazon.com/api-gateway/pricing/
-    https://aws.amazon.com/sqs/pricing/
-    https://aws.amazon.com/dynamodb/pricing/on-demand/
+They are those of the first tier, of us-east-1, without free tiers.
 """
 
 from dataclasses import dataclass
 
-LAMBDA_GB_SECOND = {"arm64": 0.0000133334, "x86_64": 0.0000166667}
-WEBSOCKET_MESSAGE_OF_32_KB = 1.00e-6
-SQS_REQUEST = 0.40e-6
-DYNAMODB_READ_UNIT = 0.125e-6
-DYNAMODB_WRITE_UNIT = 0.625e-6
+from operations.cost.prices import prices
+
+_PRICES = prices()
+LAMBDA_GB_SECOND = {
+    architecture: _PRICES[f"lambda_gb_second_{architecture}"].first
+    for architecture in ("arm64", "x86_64")
+}
+WEBSOCKET_MESSAGE_OF_32_KB = _PRICES["websocket_message"].first
+SQS_REQUEST = _PRICES["sqs_request"].first
+DYNAMODB_READ_UNIT = _PRICES["dynamodb_read_unit"].first
+DYNAMODB_WRITE_UNIT = _PRICES["dynamodb_write_unit"].first
 
 # With 1,769 MB a function has the equivalent of one processor.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
