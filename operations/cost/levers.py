@@ -18,7 +18,7 @@ LEVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("logs kept for 7 days instead of 30", {"retention": 7}),
     ("`AccessLogs=true`", {"access_logs": True}),
     ("`PointInTimeRecovery=true`", {"recovery": True}),
-    ("without the dashboard", {"dashboard": False}),
+    ("`Dashboard=true`", {"dashboard": True}),
     ("`FunctionArchitecture=x86_64`", {"architecture": "x86_64"}),
     ("`Authentication=JWT`", {"tokens": True}),
     ("a frame of 1,000 bytes instead of 600", {"frame": 1_000}),

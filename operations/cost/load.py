@@ -19,8 +19,8 @@ def _asked(default: Any, says: str, least: float, most: float) -> Any:
     return field(default=default, metadata={"says": says, "least": least, "most": most})
 
 
-def _yes_or_no(says: str, *, default: bool = False) -> Any:
-    return field(default=default, metadata={"says": f"{says}: 1 or 0"})
+def _yes_or_no(says: str) -> Any:
+    return field(default=False, metadata={"says": f"{says}: 1 or 0"})
 
 
 def _chosen(default: str, says: str) -> Any:
@@ -54,7 +54,7 @@ class Load:
     tokens: bool = _yes_or_no("with tokens, Authentication=JWT")
     recovery: bool = _yes_or_no("PointInTimeRecovery")
     access_logs: bool = _yes_or_no("AccessLogs")
-    dashboard: bool = _yes_or_no("with the dashboard, if the template has one", default=True)
+    dashboard: bool = _yes_or_no("Dashboard")
 
     def __post_init__(self) -> None:
         """Check what each may be.

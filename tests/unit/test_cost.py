@@ -24,7 +24,13 @@ from support import template
 
 TEXT = document.PATH.read_text()
 BY_HAND = Load(
-    connections=1_000, events=1_000_000, subscribers=5, reconnects=12, topics=1, frame=500
+    connections=1_000,
+    events=1_000_000,
+    subscribers=5,
+    reconnects=12,
+    topics=1,
+    frame=500,
+    dashboard=True,
 )
 GIVEN = Stack(
     memory_gb={
@@ -183,7 +189,7 @@ def test_a_load_of_nothing_costs_what_stands_there() -> None:
     paid = {line: cost for line, cost in dollars(made).items() if cost}
     assert paid.keys() == {
         ("SQS", "waiting"),
-        *(("CloudWatch", each) for each in ("metrics", "alarms", "dashboard")),
+        *(("CloudWatch", each) for each in ("metrics", "alarms")),
     }
     assert made.per_million_frames is None
 
@@ -263,6 +269,25 @@ def test_what_stands_there_is_that_of_the_template() -> None:
     assert (found.memory_gb["ping"], found.memory_gb["notifier"]) == (512 / 1024, 1769 / 1024)
     operations = (template.PATH.parent / "docs/operations.md").read_text()
     assert f"these are {found.metrics}\n" in operations
+
+
+def test_a_load_has_the_parameters_that_a_stack_has_by_itself() -> None:
+    parameters = template.written()["Parameters"]
+    load = Load()
+    chosen = {
+        "SubscribersPerDelivery": load.walk,
+        "HistorySeconds": load.history * 86_400,
+        "LogRetentionInDays": load.retention,
+        "LogLevel": load.log,
+        "FunctionArchitecture": load.architecture,
+        "Authentication": "JWT" if load.tokens else "NONE",
+        "PointInTimeRecovery": str(load.recovery).lower(),
+        "AccessLogs": str(load.access_logs).lower(),
+        "Dashboard": str(load.dashboard).lower(),
+    }
+
+    assert chosen == {name: parameters[name]["Default"] for name in chosen}
+    assert all(f"`{name}`" in TEXT for name in chosen)
 
 
 # Elsewhere.
