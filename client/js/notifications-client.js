@@ -687,7 +687,7 @@ export class NotificationsClient extends Emitter {
   }
 
   #ended(line, why) {
-    const { code, reason = why.message ?? "", retryAfterMs } = why;
+    const { code, reason = why.message ?? "" } = why;
     if (why.isFinal) return this.#end({ code, reason });
     if (now() - line?.openedAt >= this.#options.stableAfterMs) this.#failures = 0;
     if (line == this.#line) {
@@ -696,7 +696,7 @@ export class NotificationsClient extends Emitter {
       if (this.#line) return this.#line.isOpen || this.#say("connecting");
       this.#attempt = undefined;
     } else this.#next = undefined;
-    const delayMs = retryAfterMs ?? this.#delay(++this.#failures);
+    const delayMs = this.#delay(++this.#failures);
     clearTimeout(this.#timer);
     if (this.#line) {
       this.#timer = setTimeout(() => this.rotate(), delayMs);
@@ -705,13 +705,12 @@ export class NotificationsClient extends Emitter {
     // What the service gives as a reason is one to the source of tokens too, until it is open again.
     if (why.type) this.#reason = code;
     else if (line?.openedAt) this.#reason = "reconnect";
-    const notBefore = now() + (retryAfterMs ?? 0);
     // A hidden page waits until somebody looks.
-    this.#again = (at = notBefore) => {
+    this.#again = (inMs = 0) => {
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => isHidden() || this.#connect(this.#reason), at - now());
+      this.#timer = setTimeout(() => isHidden() || this.#connect(this.#reason), inMs);
     };
-    this.#again(now() + delayMs);
+    this.#again(delayMs);
     this.#say("disconnected", {
       code,
       reason,

@@ -246,18 +246,13 @@ class Connection:
         code: str,
         *,
         reconnect: bool,
-        retry_after_ms: int | None = None,
         reason: str | None = None,
     ) -> None:
         """Tell the client to leave, and wait for nothing."""
         frame: Frame = {"type": "Disconnect", "code": code, "reconnect": reconnect}
         if reason is not None:
             frame["reason"] = reason
-        delay = self.service.min_delay
-        if retry_after_ms is not None:
-            frame["retryAfterMs"] = retry_after_ms
-            delay = retry_after_ms / 1000
-        self.service.not_before(time.monotonic() + delay)
+        self.service.not_before(time.monotonic() + self.service.min_delay)
         await self.send(frame)
 
     async def end_subscription(self, entity_id: str, code: str) -> None:

@@ -285,18 +285,6 @@ async def test_it_leaves_at_once_when_it_is_told_to_and_comes_back(command: Comm
         await scene.tells("disconnected", code="SlowClient", willRetry=True)
 
 
-@pytest.mark.parametrize("retry_after_ms", [0, 1500])
-async def test_it_comes_back_when_it_is_told_to(command: Command, retry_after_ms: int) -> None:
-    async with Scene(command, min_delay=0.5, max_delay=300.0) as scene:
-        await scene.follow("a")
-        connection = await scene.service.subscribed(1)
-        scene.service.is_newer = True
-        await connection.disconnect("Draining", reconnect=True, retry_after_ms=retry_after_ms)
-        for told in await scene.tells("disconnected", code="Draining"):
-            assert told["delayMs"] == retry_after_ms
-        await scene.hands_on(*scene.service.log("a"))
-
-
 async def test_it_stays_away_when_it_is_told_to(command: Command) -> None:
     async with Scene(command) as scene:
         await scene.follow("a")

@@ -108,7 +108,8 @@ def test_another_release_is_another_version(name: str) -> None:
 # CodeDeploy takes no more.
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-codedeploy-deploymentgroup-alarmconfiguration.html
 MOST_ALARMS_OF_A_GROUP = 10
-# What the version before would not mend: quotas of the account, permissions, what is no code of routes or readers.
+# What the version before would not mend: quotas of the account, permissions, and `expire`, which
+# looks back for as long as a person needs.
 NOT_A_RELEASE_S = {
     *("PostsThrottledAlarm", "ThrottlesAlarm", "ApiErrorsAlarm", "UndeliveredEventsAlarm"),
     *("ExpireErrorsAlarm", "ExpireStoppedAlarm"),

@@ -202,9 +202,7 @@ class NotificationsClient:
                 if ending.is_final:
                     raise
                 connection, why = None, ending.why or why
-                delay = ending.retry_after
-                if delay is None:
-                    delay = self._backoff.next()
+                delay = self._backoff.next()
                 self._enter(State("disconnected", ending.code, ending.reason, True, delay))
                 await asyncio.sleep(delay)
 
@@ -306,7 +304,7 @@ class NotificationsClient:
             except LineEndedError as ending:
                 if ending.is_final:
                     raise
-                delay = backoff.next() if ending.retry_after is None else ending.retry_after
+                delay = backoff.next()
                 log.debug("the second connection failed; again in %.1f s: %r", delay, ending)
                 await asyncio.sleep(delay)
             else:

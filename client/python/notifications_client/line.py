@@ -44,7 +44,6 @@ class LineEndedError(Exception):
 
     Attributes:
         is_final: whether there is to be no other.
-        retry_after: seconds until the next attempt, if the service says so.
         token_refused: whether a new token may help.
         why: what whoever fetches the next token is told, if it is something of its own.
     """
@@ -52,7 +51,6 @@ class LineEndedError(Exception):
     code: str | int
     reason: str = ""
     is_final: bool = False
-    retry_after: float | None = None
     token_refused: bool = False
     why: str | None = None
 
@@ -270,12 +268,5 @@ def encode(frame: Frame) -> str:
 
 
 def _disconnect(frame: Frame) -> LineEndedError:
-    code, retry_after = str(frame.get("code")), None
-    match frame.get("retryAfterMs"):
-        case bool():
-            pass
-        case int() | float() as milliseconds:
-            retry_after = max(0.0, milliseconds / 1000)
-    reason = str(frame.get("reason", ""))
-    is_final = frame.get("reconnect") is False
-    return LineEndedError(code, reason, is_final, retry_after, why=code)
+    code, reason = str(frame.get("code")), str(frame.get("reason", ""))
+    return LineEndedError(code, reason, is_final=frame.get("reconnect") is False, why=code)

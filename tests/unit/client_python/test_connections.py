@@ -240,25 +240,6 @@ def test_a_disconnect_that_is_final_closes_for_good_after_what_came_before(
     assert len(service.attempts) == 1
 
 
-@pytest.mark.parametrize("milliseconds", [0, 90_000])
-def test_it_comes_back_after_the_time_that_a_disconnect_says(
-    client: Make, service: Service, milliseconds: int
-) -> None:
-    async def main() -> None:
-        async with client():
-            await asyncio.sleep(1)
-            service.connections[0].push(
-                {"type": "Disconnect", "code": "x", "reconnect": True}
-                | {"retryAfterMs": milliseconds},
-                is_bent=True,
-            )
-            await asyncio.sleep(100)
-
-    run(main())
-    (first, _), (second, _) = service.attempts
-    assert second - first == pytest.approx(1 + milliseconds / 1000)
-
-
 def silent_on(action: str, service: Service) -> Callable[[Connection, Frame], Frame | None]:
     """Answer all but one action."""
 
