@@ -411,6 +411,17 @@ def test_a_route_has_an_event_to_try_it_with(route: str) -> None:
     assert event["requestContext"]["routeKey"] == route
 
 
+def test_every_function_has_an_event_to_try_it_with() -> None:
+    """Which `make invoke` takes."""
+    handlers = {
+        each["Properties"]["Handler"].partition(".")[0]
+        for each in template.written()["Resources"].values()
+        if each["Type"] == "AWS::Serverless::Function"
+    }
+    for handler in handlers:
+        assert (ROOT / "events" / f"{handler}.json").exists(), handler
+
+
 def test_the_stage_deploys_itself() -> None:
     assert STAGE["AutoDeploy"] is True
     assert template.resources("AWS::ApiGatewayV2::Deployment") == {}

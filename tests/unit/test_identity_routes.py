@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import authorize.app
 import connect.app
+import expire.app
 import history.app
 import ping.app
 import subscribe.app
@@ -26,6 +27,7 @@ from push.connection import RouteEvent, authorizer_context
 from push.events import SEND_USER_PUSH
 from push.topics import ENTITY, USER, Log, Topic
 from support import events
+from support.exchange import FakeExchange
 from support.issuer import ABSENT, AUDIENCE, ISSUER, SECRET, Issuer
 from support.rows import topics_of
 
@@ -656,8 +658,7 @@ Headers = dict[str, list[str]]
 
 def shown(headers: Headers | None = None, query: Headers | None = None) -> dict[str, Any]:
     """Return what API Gateway asks the authorizer."""
-    event = handshake(None)
-    event["type"], event["methodArn"] = "REQUEST", METHOD_ARN
+    event: dict[str, Any] = events.load("authorize")
     del event["multiValueHeaders"]["Sec-WebSocket-Protocol"]
     event["multiValueHeaders"] |= headers or {}
     event["multiValueQueryStringParameters"] = query
@@ -850,3 +851,20 @@ def test_nothing_of_a_token_is_logged(
     logged = logs.getvalue()
     assert is_good or '"reason":"sub is no usable id"' in logged.replace('": "', '":"')
     assert not any(part in logged for part in [*each.split("."), encoded(each)[-40:], "hush"])
+
+
+# The schedule.
+
+
+def test_every_minute_those_whose_tokens_have_ended_are_shut_out(
+    tokens: None, exchange: FakeExchange, arrive: Arrive, rows: Rows, context: Any
+) -> None:
+    arrive(alice(seconds=600), "on=")
+    earlier = handshake(alice(seconds=-60), "off=")
+    earlier["requestContext"]["connectedAt"] -= 120_000
+    assert connect.app.lambda_handler(earlier, context)["statusCode"] == 200
+
+    expire.app.lambda_handler(events.load("expire"), context)
+
+    assert exchange.closed == ["off="]
+    assert {row["pk"] for row in rows() if row["sk"] == "CONNECTION"} == {"CONNECTION#on="}
