@@ -73,7 +73,7 @@ change-set: .venv/local.done $(SAM_ENVIRONMENT) ## build, and show what a deploy
 execute: .venv/local.done ## do what a change set says, and wait for it (CHANGE_SET=arn)
 	@.venv/bin/python -m operations.change_set execute "$(CHANGE_SET)"
 
-# Name of the stack on AWS; LOCAL=1 for the one of make local.
+# Whatever looks at a stack takes its name on AWS, or LOCAL=1 for the one of make local.
 STACK ?= websocket-notifications
 
 .PHONY: redrive
@@ -87,12 +87,11 @@ smoke: .venv/local.done ## see in a minute whether a stack works (STACK, or LOCA
 
 smoke: export TOKEN ?=
 
-# What is asked of the logs: of the stack of make local, or of STACK on AWS.
 .PHONY: trace
-trace: .venv/local.done ## tell from the logs (EVENT, CONNECTION, SLOW=1 or POISON=1; STACK, MINUTES)
-	@.venv/bin/python -m operations.trace $(if $(EVENT),--event "$$EVENT") \
-		$(if $(CONNECTION),--connection "$$CONNECTION") $(if $(SLOW),--slow) $(if $(POISON),--poison) \
-		$(if $(filter file,$(origin STACK)),,--stack-name "$(STACK)") --minutes "$$MINUTES"
+trace: .venv/local.done ## tell from the logs (EVENT, CONNECTION, SLOW=1 or POISON=1; MINUTES; STACK, or LOCAL=1)
+	@.venv/bin/python -m operations.trace $(if $(LOCAL),--local,--stack-name $(STACK)) \
+		$(if $(EVENT),--event "$$EVENT") $(if $(CONNECTION),--connection "$$CONNECTION") \
+		$(if $(SLOW),--slow) $(if $(POISON),--poison) --minutes "$$MINUTES"
 
 # What is exported, the shell does not interpret.
 trace: export EVENT ?=

@@ -20,10 +20,16 @@ LOCAL_OUTPUTS = Path(__file__).parent.parent / ".local/outputs.json"
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A stack: its name, and how clients of the services are made."""
+    """A stack.
+
+    Attributes:
+        client: makes clients of the services, by their names.
+        is_local: whether it is that of `make local`, whose emulator does not do all that AWS does.
+    """
 
     name: str
     client: Callable[[str], Any]
+    is_local: bool = False
 
     def outputs(self) -> dict[str, str]:
         (stack,) = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
@@ -55,7 +61,7 @@ def run(command: Callable[[Deployed], None], options: argparse.Namespace) -> int
     """Run a command on the stack of its options; return the exit status."""
     try:
         command(_chosen(options))
-    except (BotoCoreError, ClientError, OSError) as exc:
+    except (BotoCoreError, ClientError, OSError, ValueError) as exc:
         print(f"Not done: {exc}", file=sys.stderr)
         return 1
     return 0
@@ -67,4 +73,5 @@ def _chosen(options: argparse.Namespace) -> Deployed:
         client: Any = boto3.client
         return Deployed(options.stack_name, client)
     outputs: dict[str, str] = json.loads(LOCAL_OUTPUTS.read_text())
-    return Deployed(STACK_NAME, LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80).client)
+    local = LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80)
+    return Deployed(STACK_NAME, local.client, is_local=True)

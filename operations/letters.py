@@ -2,7 +2,7 @@
 
 They stay where they are.
 
-With DELETE=code those whose `errorCode` it is are deleted: events that can never be delivered.
+With DELETE=code those whose code it is are deleted: events that can never be delivered.
 """
 
 import sys
@@ -24,6 +24,9 @@ MOST = 100
 # For which a letter is hidden while the others are read.
 _HIDDEN_SECONDS = 30
 _BODY_CHARACTERS = 300
+# Attributes: of what a function set aside, and of what EventBridge could not hand over.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+_WHY = (("errorCode", "reason"), ("ERROR_CODE", "ERROR_MESSAGE"))
 _NUMBER = "ApproximateNumberOfMessages"
 
 
@@ -35,10 +38,7 @@ def show(stack: Deployed, delete: str = "") -> None:
         letters = list(_letters(sqs, outputs[queue]))
         print(f"{queue.removesuffix('Url')}: {len(letters)}")
         for letter in letters:
-            attributes = letter.get("MessageAttributes", {})
-            code, reason = (
-                attributes.get(name, {}).get("StringValue", "") for name in ("errorCode", "reason")
-            )
+            code, reason = _why(letter)
             gone = bool(delete) and code == delete
             if gone:
                 sqs.delete_message(QueueUrl=outputs[queue], ReceiptHandle=letter["ReceiptHandle"])
@@ -54,6 +54,18 @@ def show(stack: Deployed, delete: str = "") -> None:
                 f"{f': {reason}' if reason else ''}{' (deleted)' if gone else ''}"
             )
             print(f"    message {letter['MessageId']}: {letter['Body'][:_BODY_CHARACTERS]}")
+
+
+def _why(letter: dict[str, Any]) -> tuple[str, str]:
+    """Return the code and the reason that a function, or EventBridge, gave a letter."""
+    attributes = {
+        name: value.get("StringValue", "")
+        for name, value in letter.get("MessageAttributes", {}).items()
+    }
+    for code, reason in _WHY:
+        if code in attributes:
+            return attributes[code], attributes.get(reason, "")
+    return "", ""
 
 
 def _waiting(sqs: Any, queue_url: str) -> str:
@@ -92,7 +104,7 @@ def _letters(sqs: Any, queue_url: str) -> Iterator[dict[str, Any]]:
 
 def main(arguments: Sequence[str]) -> int:
     parsed = parser("make letters", __doc__)
-    parsed.add_argument("--delete", default="", help="errorCode of letters to delete (DELETE)")
+    parsed.add_argument("--delete", default="", help="code of letters to delete (DELETE)")
     options = parsed.parse_args(arguments)
     return run(partial(show, delete=options.delete), options)
 

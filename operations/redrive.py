@@ -1,27 +1,17 @@
 """Send dead letters back to where they failed, once the cause is mended.
 
-`make redrive` does so for a stack on AWS, `make redrive LOCAL=1` for the local one. A letter is
-deleted only after its queue has taken it; if this is interrupted in between, the letter is sent
-twice, and the ledger recognizes the second.
+A letter is deleted only after its queue has taken it; if this is interrupted in between, the letter
+is sent twice, and the ledger recognizes the second.
 
 On AWS, SQS can do the same by itself; see docs/operations.md.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
-from local.aws import LocalAws
-
-LOCAL_OUTPUTS = Path(__file__).parent.parent / ".local/outputs.json"
+from operations.deployed import Deployed, parser, run
 
 # Outputs of the stack: a dead-letter queue, and the queue whose function makes another try.
 ROUTES = {
@@ -65,31 +55,15 @@ def _messages(sqs: Any, queue_url: str) -> Iterator[dict[str, Any]]:
         yield from batch
 
 
+def redrive_all(stack: Deployed) -> None:
+    sqs, outputs = stack.client("sqs"), stack.outputs()
+    for source, target in ROUTES.items():
+        moved = redrive(sqs, outputs[source], outputs[target])
+        print(f"{source}: {moved} sent back to {target}")
+
+
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="make redrive", description=__doc__)
-    parser.add_argument("--stack-name", default="websocket-notifications", help="STACK")
-    parser.add_argument("--local", action="store_true", help="the stack of make local (LOCAL=1)")
-    options = parser.parse_args(arguments)
-    try:
-        sqs, outputs = _local_stack() if options.local else _stack(options.stack_name)
-        for source, target in ROUTES.items():
-            moved = redrive(sqs, outputs[source], outputs[target])
-            print(f"{source}: {moved} sent back to {target}")
-    except (BotoCoreError, ClientError, OSError) as exc:
-        print(f"Not redriven: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _stack(name: str) -> tuple[Any, dict[str, str]]:
-    (stack,) = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-    outputs = {row["OutputKey"]: row["OutputValue"] for row in stack["Outputs"]}
-    return boto3.client("sqs"), outputs
-
-
-def _local_stack() -> tuple[Any, dict[str, str]]:
-    outputs: dict[str, str] = json.loads(LOCAL_OUTPUTS.read_text())
-    return LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80).client("sqs"), outputs
+    return run(redrive_all, parser("make redrive", __doc__).parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Tell from the logs what happened to an event, what a connection saw, and who makes trouble.
 
 `make trace EVENT=<id>` and `CONNECTION=<id>` print lines in the order of their time; `SLOW=1` and
-`POISON=1` a table. They ask the stack of `make local`, or with `STACK=name` one on AWS, where each
-question is one query of CloudWatch Logs Insights for each log it needs, which is billed by what it
-reads.
+`POISON=1` a table. On AWS a question is a query of CloudWatch Logs Insights or two, which are
+billed by what they read.
 """
 
 import argparse
@@ -13,19 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
-from local.aws import LocalAws
-from local.stack import STACK_NAME
 from operations import insights, questions
+from operations.deployed import Deployed, parser, run
 from operations.insights import Record
 
-LOCAL_OUTPUTS = Path(__file__).parent.parent / ".local/outputs.json"
 # Of a query of Insights, in seconds.
 _POLL_SECONDS = 1.0
 # What every line has, and says nothing about its step.
@@ -33,6 +26,7 @@ _EVERYWHERE = re.compile(
     r"level|location|message|timestamp|service|cold_start|function_\w+|xray_trace_id|message_id"
     r"|exception|api_request_id"
 )
+_LOG_GROUP = "AWS::Logs::LogGroup"
 # Of a walk: the ids of the first and the last that it may have posted to.
 _RANGE = ("walked_after", "walked_upto")
 
@@ -47,9 +41,9 @@ class Logs(Protocol):
 class LocalLogs:
     """The logs of the local stack, which the emulator keeps, and does not query."""
 
-    def __init__(self, aws: LocalAws, since_ms: int) -> None:
-        self._logs = aws.client("logs")
-        self._names = _names(aws.client("cloudformation"), STACK_NAME)
+    def __init__(self, stack: Deployed, since_ms: int) -> None:
+        self._logs = stack.client("logs")
+        self._names = stack.resources(_LOG_GROUP)
         self._since_ms = since_ms
 
     def ask(self, log_groups: Sequence[str], query: str) -> list[Record]:
@@ -67,15 +61,10 @@ class AwsLogs:
     """The logs of a stack on AWS, asked by CloudWatch Logs Insights."""
 
     def __init__(
-        self,
-        logs: Any,
-        cloudformation: Any,
-        stack_name: str,
-        since_ms: int,
-        sleep: Callable[[float], None] = time.sleep,
+        self, stack: Deployed, since_ms: int, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._logs = logs
-        self._names = _names(cloudformation, stack_name)
+        self._logs = stack.client("logs")
+        self._names = stack.resources(_LOG_GROUP)
         self._since_ms = since_ms
         self._sleep = sleep
 
@@ -94,17 +83,6 @@ class AwsLogs:
         if answer["status"] != "Complete":
             raise OSError(f"the query ended as {answer['status']}")
         return [{cell["field"]: cell["value"] for cell in row} for row in answer["results"]]
-
-
-def _names(cloudformation: Any, stack_name: str) -> dict[str, str]:
-    """Return the names of a stack's log groups, by logical id."""
-    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack_name)
-    return {
-        row["LogicalResourceId"]: row["PhysicalResourceId"]
-        for page in pages
-        for row in page["StackResourceSummaries"]
-        if row["ResourceType"] == "AWS::Logs::LogGroup"
-    }
 
 
 def _logged_at_ms(event: dict[str, Any]) -> int:
@@ -250,46 +228,31 @@ def table(logs: Logs, question: questions.Question) -> list[str]:
     ]
 
 
-def main(arguments: Sequence[str]) -> int:
-    options = _parse(arguments)
+def tell(stack: Deployed, options: argparse.Namespace) -> None:
     since_ms = int((time.time() - 60 * options.minutes) * 1000)
-    try:
-        logs = _logs(options, since_ms)
-        if options.event:
-            lines = event(logs, options.event)
-        elif options.connection:
-            lines = connection(logs, options.connection)
-        else:
-            lines = table(logs, questions.SLOW if options.slow else questions.POISON)
-    except (BotoCoreError, ClientError, OSError, ValueError) as exc:
-        print(f"Not told: {exc}", file=sys.stderr)
-        return 1
+    logs = (LocalLogs if stack.is_local else AwsLogs)(stack, since_ms)
+    if options.event:
+        lines = event(logs, options.event)
+    elif options.connection:
+        lines = connection(logs, options.connection)
+    else:
+        lines = table(logs, questions.SLOW if options.slow else questions.POISON)
     if not lines:
         print(f"Nothing about it in the logs of the last {options.minutes} minutes.")
     for line in lines:
         print(line)
-    return 0
 
 
-def _logs(options: argparse.Namespace, since_ms: int) -> Logs:
-    if options.stack_name:
-        return AwsLogs(
-            *(boto3.client("logs"), boto3.client("cloudformation"), options.stack_name, since_ms)
-        )
-    outputs: dict[str, str] = json.loads(LOCAL_OUTPUTS.read_text())
-    return LocalLogs(LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80), since_ms)
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make trace", description=__doc__)
-    about = parser.add_mutually_exclusive_group(required=True)
+def main(arguments: Sequence[str]) -> int:
+    parsed = parser("make trace", __doc__)
+    about = parsed.add_mutually_exclusive_group(required=True)
     about.add_argument("--event", help="its id, which its frames carry (EVENT)")
     about.add_argument("--connection", help="its id (CONNECTION)")
     about.add_argument("--slow", action="store_true", help="who is slow (SLOW=1)")
     about.add_argument("--poison", action="store_true", help="who sends poison (POISON=1)")
-    parser.add_argument("--stack-name", help="a stack on AWS; without, the local one (STACK)")
-    parser.add_argument("--minutes", type=int, default=60, help="how far back (MINUTES)")
-    return parser.parse_args(arguments)
+    parsed.add_argument("--minutes", type=int, default=60, help="how far back (MINUTES)")
+    options = parsed.parse_args(arguments)
+    return run(partial(tell, options=options), options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from local.aws import LocalAws
 from local.issuer import Issuer
 from local.page import lines
 from local.stack import STACK_NAME
-from operations.redrive import LOCAL_OUTPUTS
+from operations.deployed import LOCAL_OUTPUTS
 from operations.smoke import checks, report
 from operations.smoke.client import connected
 from operations.smoke.outcome import Skipped

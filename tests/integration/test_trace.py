@@ -10,7 +10,8 @@ import pytest
 
 from integration.harness import Application, Poison, envelope, unique
 from local.aws import LocalAws
-from operations import trace
+from local.stack import STACK_NAME
+from operations import deployed, trace
 
 Told = Callable[..., list[str]]
 CLIENTS = 8
@@ -34,11 +35,11 @@ def told(
     """Run the command, and return what it prints."""
     outputs = tmp_path / "outputs.json"
     outputs.write_text(json.dumps(application.outputs))
-    monkeypatch.setattr(trace, "LOCAL_OUTPUTS", outputs)
+    monkeypatch.setattr(deployed, "LOCAL_OUTPUTS", outputs)
 
     def run(*arguments: str) -> list[str]:
         capsys.readouterr()
-        assert trace.main(arguments) == 0
+        assert trace.main(["--local", *arguments]) == 0
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -157,7 +158,8 @@ async def test_lines_about_an_event_name_it_and_no_line_holds_what_somebody_wrot
 
 
 def log_groups(application: Application) -> dict[str, str]:
-    return trace._names(aws(application).client("cloudformation"), "websocket-notifications")
+    stack = deployed.Deployed(STACK_NAME, aws(application).client)
+    return stack.resources("AWS::Logs::LogGroup")
 
 
 def messages(application: Application, logical_id: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ import subscribe.app
 import unsubscribe.app
 from management_api import Result
 from operations import insights, questions, trace
+from operations.deployed import Deployed
 from operations.insights import Record
 from push.topics import Topic
 from support import events
@@ -233,7 +234,7 @@ def test_a_query_that_is_not_understood_is_not_answered_in_part(query: str) -> N
 
 @pytest.fixture
 def aws() -> Any:
-    """Clients of CloudWatch Logs and CloudFormation, and what they are to be asked."""
+    """A stack, and what its CloudWatch Logs are to be asked."""
     options = {"region_name": "us-east-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
     logs: Any = boto3.client("logs", **options)  # type: ignore[call-overload]
     cloudformation: Any = boto3.client("cloudformation", **options)  # type: ignore[call-overload]
@@ -251,11 +252,12 @@ def aws() -> Any:
         of_cloudformation.add_response(
             "list_stack_resources", {"StackResourceSummaries": resources}, {"StackName": STACK}
         )
-        yield logs, cloudformation, of_logs
+        clients = {"logs": logs, "cloudformation": cloudformation}
+        yield Deployed(STACK, clients.__getitem__), of_logs
 
 
 def test_on_aws_insights_is_asked_until_it_has_answered(aws: Any) -> None:
-    logs, cloudformation, of_logs = aws
+    stack, of_logs = aws
     line = {"message": "event numbered", "event_id": "1", "cursor": "5f0c2a9be41d-7"}
     of_logs.add_response(
         "start_query",
@@ -278,7 +280,7 @@ def test_on_aws_insights_is_asked_until_it_has_answered(aws: Any) -> None:
     of_logs.add_response("get_query_results", {"status": "Complete", "results": [row]})
     slept: list[float] = []
 
-    asked = trace.AwsLogs(logs, cloudformation, STACK, 1_795_484_800_123, sleep=slept.append)
+    asked = trace.AwsLogs(stack, 1_795_484_800_123, sleep=slept.append)
 
     assert trace.event(asked, "1") == [
         "01:46:41.250       +0 ms  stage         event numbered        cursor=5f0c2a9be41d-7"
@@ -287,12 +289,12 @@ def test_on_aws_insights_is_asked_until_it_has_answered(aws: Any) -> None:
 
 
 def test_a_query_that_fails_is_no_empty_answer(aws: Any) -> None:
-    logs, cloudformation, of_logs = aws
+    stack, of_logs = aws
     of_logs.add_response("start_query", {"queryId": "q"})
     of_logs.add_response("get_query_results", {"status": "Timeout", "results": []})
 
     with pytest.raises(OSError, match="Timeout"):
-        trace.event(trace.AwsLogs(logs, cloudformation, STACK, 0), "1")
+        trace.event(trace.AwsLogs(stack, 0), "1")
 
 
 def test_what_is_logged_of_a_topic_is_found_by_who_knows_its_id() -> None:
