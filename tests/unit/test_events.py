@@ -15,6 +15,7 @@ from push.json_text import encode, members
 from push.protocol import MAX_MESSAGE_BYTES, Answer, Reply, Wanted
 from push.topics import LONGEST_CURSOR, Cursor, LoggedEvent, Recovery, Topic
 from support import events
+from support.contract import contract
 
 CURSOR = Cursor("5f0c2a9be41d", 7)
 
@@ -255,12 +256,13 @@ def test_an_event_for_a_user_makes_its_frame() -> None:
     }
 
 
-def test_what_an_event_for_a_user_does_not_say_is_not_in_the_frame() -> None:
-    """Nor whom it is for: who hears it knows."""
+def test_an_event_for_a_user_may_be_a_signal_alone() -> None:
+    """And its frame does not name whom it is for: who hears it knows. See docs/adr/0014."""
     content = frame(pushed(userId="alice", entityId="e", type="x", tenant="acme"))
 
     assert content.keys() == {"type", "id", "time", "cursor"}
     assert content["type"] == "User Push Notification"
+    assert contract().service_problem(content) is None
 
 
 @given(message=json_values, callback=json_values, data=json_values)
