@@ -214,7 +214,11 @@ async def test_the_lines_that_make_trouble(application: Application) -> None:
 
 
 async def test_the_gateway_starts_as_the_document_says(application: Application) -> None:
-    (block,) = [each for each in blocks("console") if "gateway ready" in each.text]
+    (block,) = [
+        each
+        for each in blocks("console")
+        if each.document == "docs/local-gateway.md" and "gateway ready" in each.text
+    ]
     (line,) = [each for each in commands(block) if "--endpoint-url" in each]
     environment = in_a_terminal(application)
     words = shlex.split(re.sub(r"http://\S+", environment["AWS_ENDPOINT_URL"], line))

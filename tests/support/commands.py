@@ -74,6 +74,10 @@ def check(command: str) -> None:
             _check_sam(operation, arguments)
         case ["python" | ".venv/bin/python", "-m", module, *arguments]:
             _check_module(module, _USAGE.sub("", " ".join(arguments)).split())
+        case ["local-gateway", "deploy", *arguments]:
+            _check_module("local.gateway deploy", arguments)
+        case ["local-gateway", *arguments]:
+            _check_module("local.gateway", arguments)
         case _:
             _check_path(words, command)
 
@@ -83,7 +87,7 @@ def _check_path(words: list[str], command: str) -> None:
     match words:
         case ["python" | "node", path, *_] | ["pip", "install", "-r", path]:
             assert (ROOT / path).is_file(), path
-        case ["pip", "install", path]:
+        case ["pip", "install", path] | ["pip", "wheel", "--no-deps", path]:
             assert (ROOT / path / "pyproject.toml").is_file(), path
         case ["npm", "install", "--prefix", path]:
             assert (ROOT / path / "package.json").is_file(), path
@@ -159,6 +163,6 @@ def _check_sam(operation: str, arguments: list[str]) -> None:
 
 
 def _check_module(module: str, arguments: list[str]) -> None:
-    known = _output(sys.executable, "-m", module, "--help")
+    known = _output(sys.executable, "-m", *module.split(), "--help")
     for option in options(arguments):
         assert re.search(rf"--{option}\b", known), option
