@@ -211,7 +211,8 @@ contract: .venv/dev.done ## write asyncapi.yaml anew, from the models in the cod
 	PYTHONPATH=functions .venv/bin/python -m contract
 
 .PHONY: docs
-docs: .venv/dev.done $(NODE_MODULES) ## render the contract into one page that needs no network
+docs: ## render the contract into one page that needs no network
+	@$(MAKE) --no-print-directory --silent .venv/dev.done $(NODE_MODULES)
 	@PYTHONPATH=functions .venv/bin/python -m contract --page docs/contract.html
 
 ##@ Environments

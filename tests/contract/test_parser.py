@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from push.errors import EventRejected, RequestRejected
@@ -18,6 +18,9 @@ from push.messages import ACTIONS
 from push.protocol import Refused, Request
 from support import events
 from support.contract import Contract, contract, document, is_beyond_schemas
+
+# How long a frame takes to make says what else the machine does.
+whenever = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CURSOR = "5f0c2a9be41d-1"
 EDGES: list[Any] = [
@@ -69,6 +72,7 @@ def is_taken(frame: dict[str, Any]) -> bool:
         return False
 
 
+@whenever
 @given(frames)
 @example({"action": "subscribe", "entities": [{"entityId": "a"}, {"user": True}], "user": 1})
 @example({"action": "subscribe", "entities": [{"entityId": "a", "user": True}]})
@@ -128,6 +132,7 @@ envelopes = st.fixed_dictionaries(
 )
 
 
+@whenever
 @given(envelopes, st.booleans())
 def test_an_event_is_one_of_the_contract_if_and_only_if_the_notifier_takes_it(
     members: dict[str, Any], with_tenants: bool
