@@ -1,12 +1,17 @@
 """Schemas of the events for EventBridge's registry, which makes classes of them for publishers.
 
 The registry takes OpenAPI 3.0, whose schemas are older than AsyncAPI's: what is null, constant or
-exclusive is said in another way there.
+exclusive is said in another way there. As in the schemas that EventBridge finds itself, only
+objects have names, for each name becomes a class.
+
+`x-amazon-events-source` is left out on purpose: any source may publish, and tools that find one
+make rules of it, which would then match that source alone.
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-schema-create.html
 """
 
 import json
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +22,14 @@ from push import messages
 TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 _BEGIN = "  # What follows, up to the next group, is written by `make contract`.\n"
 _END = "\n  ####"
+_SCHEMAS = "#/components/schemas/"
 # EventBridge hands over all of them, whatever the publisher says.
 _ALWAYS = ["version", "id", "detail-type", "source", "account", "time", "region", "resources"]
 
 
 def openapi(event: messages.PublishedEvent) -> dict[str, Any]:
     """Return the document of an event, in the form that EventBridge gives to its own."""
-    schemas = Schemas("#/components/schemas/")
+    schemas = Schemas(_SCHEMAS)
     name = _name(event)
     envelope = schemas.object(messages.EventEnvelope)
     detail = schemas.reference(event.detail)
@@ -32,13 +38,19 @@ def openapi(event: messages.PublishedEvent) -> dict[str, Any]:
     envelope["x-amazon-events-detail-type"] = event.detail_type
     envelope["properties"] |= {
         "detail-type": {"type": "string", "const": event.detail_type},
+        "time": {"type": "string", "format": "date-time"},
         "detail": detail,
+    }
+    objects = {
+        name: schema
+        for name, schema in {"AWSEvent": envelope, **schemas.by_name}.items()
+        if schema.get("type") == "object"
     }
     return {
         "openapi": "3.0.0",
         "info": {"version": VERSION, "title": name},
         "paths": {},
-        "components": {"schemas": _older({"AWSEvent": envelope} | schemas.by_name)},
+        "components": {"schemas": _older(_inlined(objects, schemas.by_name))},
     }
 
 
@@ -77,6 +89,18 @@ def _resource(event: messages.PublishedEvent) -> str:
       Content: >-
 {content}
 """
+
+
+def _inlined(schema: Any, by_name: Mapping[str, Schema]) -> Any:
+    """Return a schema in which only objects are referred to; what else has a name is in place."""
+    if isinstance(schema, list):
+        return [_inlined(each, by_name) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    named = by_name.get(str(schema.get("$ref")).removeprefix(_SCHEMAS), {})
+    if named and named.get("type") != "object":
+        return _inlined(named, by_name)
+    return {key: _inlined(value, by_name) for key, value in schema.items()}
 
 
 def _older(schema: Any) -> Any:

@@ -46,6 +46,8 @@ def test_they_are_openapi_as_the_registry_takes_it(event: PublishedEvent) -> Non
     validate(document)
     envelope = document["components"]["schemas"]["AWSEvent"]
     assert envelope["x-amazon-events-detail-type"] == event.detail_type
+    # Each becomes a class.
+    assert {each["type"] for each in document["components"]["schemas"].values()} == {"object"}
 
 
 @each_event
