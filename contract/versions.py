@@ -34,9 +34,17 @@ def problems(
     before, now = version(released), version(contract)
     written = contract["info"]["version"]
     if not re.search(rf"^## {re.escape(written)}\n\n- .", changelog, re.MULTILINE):
-        found.append(f"docs/contract-changes.md has no line for {written}")
+        found.append(
+            f"docs/contract-changes.md has no line for {written}: add `## {written}` and it"
+        )
     if contract != released and now <= before:
-        found.append(f"the contract has changed, and its version is still {written}")
+        found.append(
+            f"the contract has changed, and its version is still {written}: raise VERSION in "
+            "contract/__init__.py, then run `make contract`"
+        )
     if (paths := list(breaking)) and now[0] <= before[0]:
-        found.append(f"a change breaks clients, and the major version is the same: {paths}")
+        found.append(
+            f"a change breaks clients, and the major version is the same: {paths}; take it back, "
+            "or raise the first number of VERSION in contract/__init__.py"
+        )
     return found

@@ -28,7 +28,8 @@ def test_there_is_a_model_for_each_route() -> None:
     routes = template.written()["Resources"]["WebSocketApi"]["Properties"]["Routes"]
     actions = {action.name for action in messages.ACTIONS}
 
-    assert actions == {route for route in routes if not route.startswith("$")} == protocol.ACTIONS
+    assert actions == {route for route in routes if not route.startswith("$")}, "template.yaml"
+    assert actions == protocol.ACTIONS, "functions/push/protocol.py"
 
 
 def test_each_code_is_some_answers() -> None:
