@@ -25,6 +25,15 @@ _SCHEMAS = "#/components/schemas/"
 _SOCKET, _BUS = "notifications", "events"
 _OPEN, _WITH_TOKENS, _LOCAL, _EVENTBRIDGE = "aws", "awsWithTokens", "local", "eventBridge"
 _FRAME, _UNKNOWN = "AnyFrame", "unknownAction"
+# By which the operations are found.
+_REQUESTS, _PUSHES, _EVENTS_IN = (
+    [{"name": name, "description": description}]
+    for name, description in (
+        ("requests", "What a client asks for; each has a reply."),
+        ("pushes", "What a client gets without asking."),
+        ("events", "What publishers put on the event bus."),
+    )
+)
 
 # API Gateway's own.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
@@ -64,6 +73,7 @@ def document(examples: Mapping[str, list[Example]]) -> dict[str, Any]:
             "version": VERSION,
             "description": _about(),
             "license": {"name": "MIT"},
+            "tags": [*_REQUESTS, *_PUSHES, *_EVENTS_IN],
             "x-limits": LIMITS,
         },
         "defaultContentType": "application/json",
@@ -176,10 +186,9 @@ def _message(
 ) -> tuple[str, dict[str, Any]]:
     summary, description = docs(model)
     payload = schemas.reference(model)
-    properties = schemas.by_name[model.__name__]["properties"]
-    type_ = properties.get("type", properties.get("action", {})).get("const")
     made: dict[str, Any] = {
-        "name": type_ or model.__name__,
+        # The renderer links to it as if it were the key of the message.
+        "name": model.__name__,
         "title": _title(model.__name__),
         "summary": summary,
     }
@@ -200,7 +209,7 @@ def _event(
     name = event.name
     summary, description = docs(event.detail)
     return name, {
-        "name": event.detail_type,
+        "name": name,
         "title": event.detail_type,
         "summary": summary,
         "description": "\n\n".join(
@@ -246,6 +255,7 @@ def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
                 "title": action.name,
                 # The renderer shows this, and no title.
                 "summary": f"{action.name}: {action.summary}",
+                "tags": _REQUESTS,
                 "description": _codes(action.codes),
                 "x-error-codes": [code.code for code in action.codes],
                 "messages": _of_channel(_SOCKET, action.requests),
@@ -259,6 +269,7 @@ def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
             "channel": _to("channels", _SOCKET),
             "title": "Any other frame",
             "summary": "Say why a frame is no request",
+            "tags": _REQUESTS,
             "description": _codes(messages.OTHERWISE),
             "x-error-codes": [code.code for code in messages.OTHERWISE],
             "messages": [_to("channels", _SOCKET, "messages", _FRAME)],
@@ -274,6 +285,7 @@ def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
                 "channel": _to("channels", _SOCKET),
                 "title": _title(model.__name__),
                 "summary": summary,
+                "tags": _PUSHES,
                 "messages": _of_channel(_SOCKET, [model]),
             },
         )
@@ -286,6 +298,7 @@ def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
                 "channel": _to("channels", _BUS),
                 "title": event.detail_type,
                 "summary": summary,
+                "tags": _EVENTS_IN,
                 "messages": [_to("channels", _BUS, "messages", event.name)],
             },
         )

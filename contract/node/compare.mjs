@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { diff } from "@asyncapi/diff";
 
-const WORDS = new Set(["description", "summary", "title", "name", "examples"]);
+const WORDS = new Set(["description", "summary", "title", "name", "tags", "examples"]);
 
 // What the tool has no opinion of: schemas, above all. Clients ignore what they do not know, so what
 // is added beside the rest breaks nobody; anything else might.
