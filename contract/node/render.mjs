@@ -10,7 +10,7 @@ const contract = JSON.parse(readFileSync(0, "utf8"));
 const config = {
   show: { sidebar: true, errors: true },
   expand: { messageExamples: true },
-  sidebar: { showOperations: "byOperationsTags" },
+  sidebar: { showOperations: "byDefault" },
 };
 
 process.stdout.write(`<!doctype html>
