@@ -89,7 +89,7 @@ class Service {
         for (const each of entityIds) line.subscribed.delete(each);
         return { type: "Unsubscribed", entityIds };
       default:
-        return { type: "Pong" };
+        return { type: "Pong", time: "2026-11-24T01:47:00.123Z" };
     }
   }
 

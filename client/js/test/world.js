@@ -1,7 +1,10 @@
 // A world without network and without waiting: sockets that a test plays the service on, a clock
 // that it turns, and a page that it hides.
 
+import assert from "node:assert/strict";
+
 import { NotificationsClient } from "../notifications-client.js";
+import { frameProblem, requestProblem } from "./contract.js";
 
 const real = { setImmediate, Date, now: Date.now };
 const GLOBALS = [
@@ -33,6 +36,8 @@ export class Socket {
 
   send(text) {
     if (!this.isOpen) throw new Error("not open");
+    const problem = requestProblem(JSON.parse(text));
+    if (problem) this.world.broken.push(problem);
     this.sent.push(text);
   }
 
@@ -52,20 +57,28 @@ export class Socket {
     await settle();
   }
 
+  /** Send frames, which are of the contract unless the world `isBent`. */
   async says(...frames) {
-    for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
+    for (const frame of frames) {
+      if (!this.world.isBent) assert.equal(frameProblem(frame), undefined);
+      this.onmessage?.({ data: JSON.stringify(frame) });
+    }
     await settle();
   }
 
-  /** Answer the request under way. */
+  /** Answer the request under way; a `History` is about what was asked for, and a `Pong` has a time. */
   async answers(fields) {
-    await this.says({ ...fields, requestId: this.last.requestId });
+    const { requestId, entityId, user } = this.last;
+    const members = { History: user ? { user } : { entityId }, Pong: { time: "2026-11-24T01:47:00.123Z" } };
+    await this.says({ ...members[fields.type], ...fields, requestId });
   }
 
   /** Answer a subscribe: each part is a cursor, or what a reply says about the entity. */
   async subscribed(...parts) {
     const entities = this.last.entities.map(({ since, ...subject }, index) => {
       const part = parts[index];
+      // Of a user that there is not, the service only says so.
+      if (part.code && subject.user) return part;
       return { ...subject, ...(typeof part === "string" ? { cursor: part } : part) };
     });
     await this.answers({ type: "Subscribed", entities });
@@ -91,6 +104,10 @@ export class World {
   sockets = [];
   timers = new Map();
   states = [];
+  /** Requests that are none of the contract. */
+  broken = [];
+  /** Whether the service may say what the contract does not. */
+  isBent = false;
   /** What Math.random returns. */
   random = 0.5;
   #now = 1_700_000_000_000;
@@ -134,6 +151,7 @@ export class World {
       if (value === undefined) delete globalThis[name];
       else globalThis[name] = value;
     }
+    assert.deepEqual(this.broken, []);
   }
 
   get socket() {
