@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from integration.harness import Application, free_port, unique
 from local import stack
 from local.aws import LocalAws
 from local.page.browser import browser, chromium
+from support.contract import Broken, Conversation, contract, parsed
 
 SIDES = ("left", "right")
 # A frozen line is noticed after nine seconds, and a post that was throttled is tried again for as
@@ -86,8 +87,30 @@ class Opened:
         self.page = page
         # What the browser reported.
         self.problems: list[str] = []
+        page.on("websocket", self._hold_to_the_contract)
         self.left, self.right = (Client(page, side) for side in SIDES)
         self.clients = (self.left, self.right)
+
+    def _hold_to_the_contract(self, socket: WebSocket) -> None:
+        """Note as a problem what a client or the service says that the contract does not."""
+        conversation = Conversation()
+
+        def hear(text: str | bytes) -> None:
+            try:
+                conversation.hears(parsed(text if isinstance(text, str) else None))
+            except Broken as broken:
+                self.problems.append(str(broken))
+
+        def note(text: str | bytes) -> None:
+            # An answer may be lost with its line: what was asked is judged here too.
+            said = parsed(text if isinstance(text, str) else None)
+            if problem := contract().request_problem(said):
+                self.problems.append(problem)
+            if isinstance(text, str):
+                conversation.says(text)
+
+        socket.on("framesent", note)
+        socket.on("framereceived", hear)
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
