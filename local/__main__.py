@@ -17,17 +17,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from local import issuer, stack
+from local import issuer, lines, stack
 from local.activity import Activity
 from local.aws import HOST, LocalAws
 from local.errors import LocalRunError
 from local.issuer import Claims, Issuer, signing_key
 from local.log_lines import Line, shown
-from local.page import lines
 from local.processes import require_free_port, require_running
 from local.reload import Reload
+from local.stack import FOLDER, OUTPUTS
 
-FOLDER = stack.ROOT / ".local"
 _LOOK_SECONDS = 0.25
 
 
@@ -77,7 +76,7 @@ def run(ports: Ports, tools: stack.Tools, accepted: Issuer | None, *, quiet: boo
         if port == same:
             raise LocalRunError(f"{one} and {other} are both {port}: choose two ports.")
     aws = LocalAws(ports.aws)
-    outputs_file, functions_file = FOLDER / "outputs.json", FOLDER / "functions.json"
+    outputs_file, functions_file = OUTPUTS, FOLDER / "functions.json"
     started = time.monotonic()
     with _only_run(FOLDER):
         # Of a run that could not clean up.

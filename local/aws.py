@@ -1,8 +1,10 @@
 """The local AWS: its address, and an environment in which no tool finds any other."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -16,6 +18,11 @@ class LocalAws:
     """The emulator on a port of this machine."""
 
     port: int
+
+    @classmethod
+    def of_outputs(cls, outputs: Mapping[str, str]) -> Self:
+        """Return where the stack is that has these outputs."""
+        return cls(urlsplit(outputs["AwsEndpointUrl"]).port or 80)
 
     @property
     def endpoint_url(self) -> str:

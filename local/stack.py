@@ -17,17 +17,19 @@ from typing import Any
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import template
+from local import samconfig, template
 from local.aws import HOST, REGION, LocalAws
 from local.errors import LocalRunError
 from local.gateway import certificates
 from local.gateway.leftovers import is_output_of_leftovers, replay
 from local.processes import run_to_end, running
-from operations import environments
 
 ROOT = Path(__file__).parent.parent
+# What a running `make local` says of itself.
+FOLDER = ROOT / ".local"
+OUTPUTS = FOLDER / "outputs.json"
 # By default SAM looks beside the template that it is given.
-CONFIGURATION = ("--config-file", environments.SAMCONFIG, "--config-env", "local")
+CONFIGURATION = ("--config-file", samconfig.SAMCONFIG, "--config-env", "local")
 STACK_NAME = "websocket-notifications"
 # What the name of a folder with the emulator's files begins with.
 EMULATOR_FILES = "emulator-files-"
@@ -170,7 +172,7 @@ def deploy(
     Args:
         environment: of samconfig.toml. Those of one emulator live side by side.
     """
-    chosen = environments.read(environment)
+    chosen = samconfig.read(environment)
     overrides = {**chosen.parameters, **host_parameters(), **(parameters or {})}
     empty = built.with_name("empty")
     empty.mkdir(exist_ok=True)
@@ -182,7 +184,7 @@ def deploy(
     local_template.write_text(yaml.safe_dump(adapted, sort_keys=False))
     run_to_end(
         "sam deploy",
-        environments.command(tools.sam, chosen, overrides, "--template-file", local_template),
+        samconfig.deploy_command(tools.sam, chosen, overrides, "--template-file", local_template),
         aws.environment(),
         ROOT,
     )

@@ -9,8 +9,7 @@ from pathlib import Path
 from local import issuer
 from local.errors import LocalRunError
 from local.issuer import Claims, Issuer
-
-OUTPUTS = Path(__file__).parent.parent / ".local/outputs.json"
+from local.stack import OUTPUTS
 
 
 def main(arguments: Sequence[str]) -> int:

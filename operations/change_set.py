@@ -14,8 +14,9 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from local import samconfig
+from local.samconfig import Environment, UnknownEnvironment
 from operations import environments
-from operations.environments import Environment, UnknownEnvironment
 
 # Options of `sam deploy`: make the change set, ask nobody, and leave it.
 UNEXECUTED = ("--no-execute-changeset", "--no-confirm-changeset")
@@ -157,7 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         cloudformation = boto3.client("cloudformation")
         if options.command == "make":
-            environment = environments.read(options.environment)
+            environment = samconfig.read(options.environment)
             _make_and_show(cloudformation, environment, options)
             return 0
         status = execute(cloudformation, options.arn)

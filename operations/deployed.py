@@ -3,19 +3,15 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.aws import LocalAws
-from local.stack import STACK_NAME
-
-LOCAL_OUTPUTS = Path(__file__).parent.parent / ".local/outputs.json"
+from local.stack import OUTPUTS, STACK_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +68,13 @@ def _chosen(options: argparse.Namespace) -> Deployed:
         # The stubs know each service by its name, and none by a text.
         client: Any = boto3.client
         return Deployed(options.stack_name, client)
-    outputs: dict[str, str] = json.loads(LOCAL_OUTPUTS.read_text())
-    local = LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80)
-    return Deployed(STACK_NAME, local.client, is_local=True)
+    return Deployed(STACK_NAME, LocalAws.of_outputs(local_outputs()).client, is_local=True)
+
+
+def local_outputs() -> Mapping[str, str]:
+    """Return what the `make local` that runs says of itself; raise `OSError` if none does."""
+    try:
+        outputs: dict[str, str] = json.loads(OUTPUTS.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError("make local does not run.") from None
+    return outputs

@@ -1,85 +1,27 @@
-"""The environments of samconfig.toml, and the `sam deploy` of one.
+"""Deploy an environment of samconfig.toml.
 
 `make deploy ENV=prod` is what this is for. It does what `sam deploy --config-env prod` does, and
-names a release besides, where the environment takes one over gradually. SAM replaces all overrides
-of the file by those of a command, so that whoever adds one repeats the others.
+names a release besides, where the environment takes one over gradually.
 
 Only the standard library: it runs before anything is installed.
 """
 
 import argparse
-import shlex
 import subprocess
 import sys
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from local import samconfig
+from local.samconfig import Environment, UnknownEnvironment
+
 ROOT = Path(__file__).parent.parent
-SAMCONFIG = ROOT / "samconfig.toml"
-
-
-class UnknownEnvironment(Exception):
-    """Say that samconfig.toml has no such environment to deploy to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """One of samconfig.toml: what its stack is called, and the values that it gives parameters."""
-
-    name: str
-    stack_name: str
-    parameters: Mapping[str, str]
-
-    @property
-    def gradual(self) -> bool:
-        """Whether it says how a release is taken over."""
-        return "TrafficShift" in self.parameters
-
-
-def read(name: str, path: Path = SAMCONFIG) -> Environment:
-    """Return an environment of samconfig.toml.
-
-    Raises:
-        UnknownEnvironment: there is none of that name.
-    """
-    environments = tomllib.loads(path.read_text())
-    try:
-        table = environments[name]
-        overrides = table["deploy"]["parameters"].get("parameter_overrides", [])
-        stack_name = table["global"]["parameters"]["stack_name"]
-    except (KeyError, TypeError) as exc:
-        raise UnknownEnvironment(f"{path.name} has no environment {name!r} to deploy to.") from exc
-    # Quoted as SAM reads them: an empty value is "".
-    pairs = (shlex.split(override)[0].partition("=") for override in overrides)
-    return Environment(name, stack_name, {key: value for key, _, value in pairs})
 
 
 def release_name(commit: str, now: datetime) -> str:
     """Return a name that no other deployment has, and that says what was deployed and when."""
     return f"{now:%Y%m%dT%H%M%SZ}-{commit}"
-
-
-def command(
-    sam: str | Path,
-    environment: Environment,
-    parameters: Mapping[str, str] | None = None,
-    *options: str | Path,
-) -> list[str | Path]:
-    """Return the `sam deploy` of an environment.
-
-    Args:
-        parameters: values that differ from those of the file.
-    """
-    values = {**environment.parameters, **(parameters or {})}
-    overrides = [f"{name}={value}" if value else f'{name}=""' for name, value in values.items()]
-    return [
-        *(sam, "deploy", "--config-file", SAMCONFIG, "--config-env", environment.name),
-        *(("--parameter-overrides", *overrides) if overrides else ()),
-        *options,
-    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +40,9 @@ def deploy(options: argparse.Namespace, environment: Environment, *more: str) ->
         print(f"Release {parameters['Release']}", flush=True)
     role = ("--role-arn", options.role_arn) if options.role_arn else ()
     return subprocess.run(  # noqa: S603 - the project's own command
-        command(options.sam, environment, parameters, *role, *more), cwd=ROOT, check=False
+        samconfig.deploy_command(options.sam, environment, parameters, *role, *more),
+        cwd=ROOT,
+        check=False,
     ).returncode
 
 
@@ -122,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     add_arguments(parser)
     options = parser.parse_args(arguments)
     try:
-        environment = read(options.environment)
+        environment = samconfig.read(options.environment)
     except UnknownEnvironment as exc:
         print(exc, file=sys.stderr)
         return 2

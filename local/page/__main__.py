@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aiohttp import ClientSession, web
 
@@ -26,7 +25,7 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    aws = LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80)
+    aws = LocalAws.of_outputs(outputs)
     accepted = Issuer.of_outputs(outputs)
     keys = published_keys(issuer_folder) if issuer_folder else None
     tokens = Tokens(accepted, issuer_folder) if accepted and issuer_folder else None

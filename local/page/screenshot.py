@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from local.errors import LocalRunError
 from local.page.browser import browser, chromium
+from local.stack import OUTPUTS
 
-OUTPUTS = Path(__file__).parent.parent.parent / ".local/outputs.json"
 WIDTH, MARGIN = 1400, 12
 MAX_BYTES = 400_000
 # The first events wait for functions to start.

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local import lines
 from local.aws import HOST
 from local.issuer import KEYS_PATH, Issuer
-from local.page import lines, requests
+from local.page import requests
 from local.page.application import Application
 from local.page.control import GatewayControl
 from local.page.errors import BadRequest, Forbidden, PageError, TooBusy

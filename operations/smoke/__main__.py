@@ -1,25 +1,22 @@
 """`make smoke`: see whether a stack does what it promises."""
 
-import argparse
 import asyncio
-import json
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local import lines
 from local.aws import LocalAws
 from local.issuer import Issuer
-from local.page import lines
 from local.stack import STACK_NAME
-from operations.deployed import LOCAL_OUTPUTS
+from operations.deployed import local_outputs, parser
 from operations.smoke import checks, report
 from operations.smoke.client import connected
 from operations.smoke.outcome import Skipped
@@ -33,29 +30,26 @@ _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempt
 
 def main(arguments: Sequence[str]) -> int:
     """Return 0 if all that could be looked at is well, 1 if not, 2 if nothing could."""
-    parser = argparse.ArgumentParser(prog="make smoke", description=__doc__)
-    parser.add_argument("--stack-name", default=STACK_NAME, help="STACK")
-    parser.add_argument("--local", action="store_true", help="the stack of make local (LOCAL=1)")
-    parser.add_argument(
+    parsed = parser("make smoke", __doc__)
+    parsed.add_argument(
         "--skip", action="append", default=[], help="leave out checks that hold a word (SKIP)"
     )
-    options = parser.parse_args(arguments)
+    options = parsed.parse_args(arguments)
     given = os.environ.get("TOKEN", "")
     try:
         issuer = None
         if options.local:
-            known = json.loads(LOCAL_OUTPUTS.read_text())
+            known = local_outputs()
             own = Issuer.own(int(known["PageUrl"].rpartition(":")[2]))
             issuer = own if Issuer.of_outputs(known) == own else None
-            local = LocalAws(urlsplit(known["AwsEndpointUrl"]).port or 80)
-            stack = Stack(STACK_NAME, local.client)
+            stack = Stack(STACK_NAME, LocalAws.of_outputs(known).client)
             aws = lines.aws(known)
         else:
             aws = "aws"
             stack = Stack(options.stack_name, _client)
         tokens = _tokens(stack, given, issuer)
-    except FileNotFoundError:
-        print("make local does not run.", file=sys.stderr)
+    except FileNotFoundError as exc:
+        print(exc, file=sys.stderr)
         return 2
     except (NoStackError, BotoCoreError, ClientError, OSError, ValueError, Skipped) as exc:
         print(f"Nothing to look at: {exc}", file=sys.stderr)

@@ -197,7 +197,7 @@ class Application:
 
     def __init__(self, aws: LocalAws, ws_port: int, outputs: dict[str, str], folder: Path) -> None:
         self.outputs = outputs
-        self._aws = aws
+        self.aws = aws
         self._ws_port = ws_port
         self._folder = folder
         self._gateway = ExitStack()
@@ -208,11 +208,11 @@ class Application:
 
     def environment(self) -> dict[str, str]:
         """Return an environment in which programs find this stack's emulator, and nothing else."""
-        return self._aws.environment()
+        return self.aws.environment()
 
     def service(self, name: str) -> Any:
         """Return a boto3 client of a service."""
-        return self._aws.client(name)
+        return self.aws.client(name)
 
     def start_gateway(self, *options: str) -> None:
         """Start the gateway with options; the one that runs is stopped.
@@ -222,7 +222,7 @@ class Application:
         self.stop_gateway()
         api_id = self.outputs["WebSocketApiId"]
         self._gateway.enter_context(
-            stack.gateway(self._aws, self._ws_port, api_id, self._folder, *options)
+            stack.gateway(self.aws, self._ws_port, api_id, self._folder, *options)
         )
 
     def stop_gateway(self) -> None:
@@ -390,7 +390,7 @@ class Application:
 
         A function that dies holds what it had claimed for that time, and two seconds.
         """
-        functions = self._aws.client("lambda")
+        functions = self.aws.client("lambda")
 
         def configure(timeout: int, visibility: int) -> None:
             for name in ("NotifierFunction", "DeliverFunction"):
@@ -425,19 +425,19 @@ class Application:
 
     def last_result(self, event_source: str) -> str:
         """Return how the last batch of an event source ended: "OK - ...", or "FAILED"."""
-        mapping = self._aws.client("lambda").get_event_source_mapping(
+        mapping = self.aws.client("lambda").get_event_source_mapping(
             UUID=self._resource(event_source)
         )
         return str(mapping["LastProcessingResult"])
 
     def invoke(self, function: str) -> None:
         """Call a function, as its schedule does, and wait for its end."""
-        answer = self._aws.client("lambda").invoke(FunctionName=self._resource(function))
+        answer = self.aws.client("lambda").invoke(FunctionName=self._resource(function))
         assert "FunctionError" not in answer, answer["Payload"].read()
 
     def secret(self, logical_id: str) -> str:
         """Return what a secret of the stack holds."""
-        client = self._aws.client("secretsmanager")
+        client = self.aws.client("secretsmanager")
         answer = client.get_secret_value(SecretId=self._resource(logical_id))
         return str(answer["SecretString"])
 
@@ -447,7 +447,7 @@ class Application:
 
     def functions(self) -> dict[str, str]:
         """Return the role of each function that there is, by the function's name."""
-        pages = self._aws.client("lambda").get_paginator("list_functions").paginate()
+        pages = self.aws.client("lambda").get_paginator("list_functions").paginate()
         return {row["FunctionName"]: row["Role"] for page in pages for row in page["Functions"]}
 
     def workers(self, function: str) -> list[int]:
@@ -463,7 +463,7 @@ class Application:
     @contextmanager
     def without_permissions(self, function: str) -> Iterator[None]:
         """Take a function's permissions on the table away."""
-        iam, role = self._aws.client("iam"), self._resource(f"{function}Role")
+        iam, role = self.aws.client("iam"), self._resource(f"{function}Role")
         statement = {"Effect": "Deny", "Action": "dynamodb:*", "Resource": "*"}
         document = {"Version": "2012-10-17", "Statement": [statement]}
         iam.put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=json.dumps(document))
@@ -473,7 +473,7 @@ class Application:
             iam.delete_role_policy(RoleName=role, PolicyName="denied")
 
     def _resource(self, logical_id: str) -> str:
-        resource = self._aws.client("cloudformation").describe_stack_resource(
+        resource = self.aws.client("cloudformation").describe_stack_resource(
             StackName=self.outputs["StackName"], LogicalResourceId=logical_id
         )["StackResourceDetail"]
         return str(resource["PhysicalResourceId"])

@@ -3,26 +3,20 @@
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from integration.harness import DEADLINE_SECONDS, Application, Client, free_port, unique
-from local import stack
-from local.aws import HOST, LocalAws
+from local import samconfig, stack
+from local.aws import HOST
 from local.processes import run_to_end
 from operations import change_set
-from operations import environments as samconfig
 
 NAMES = ("dev", "staging")
 WITH_DOMAIN = "dev"
 DOMAIN = "dev.example.com"
-
-
-def aws_of(application: Application) -> LocalAws:
-    return LocalAws(urlsplit(application.outputs["AwsEndpointUrl"]).port or 80)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +24,7 @@ def environments(
     built: Path, deployed: Application, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Application]]:
     """Two environments, as samconfig.toml has them, beside the stack of the other tests."""
-    aws = aws_of(deployed)
+    aws = deployed.aws
     zone = (
         aws.client("route53")
         .create_hosted_zone(Name="example.com", CallerReference=unique("zone"))["HostedZone"]["Id"]
@@ -148,13 +142,13 @@ def test_a_change_set_says_what_it_changes_and_changes_it_once_it_is_executed(
     environments: dict[str, Application], deployed: Application, built: Path
 ) -> None:
     """What `make change-set` and `make execute` do, with a value that differs from the file's."""
-    aws = aws_of(deployed)
+    aws = deployed.aws
     cloudformation = aws.client("cloudformation")
     staging = samconfig.read("staging")
     values = {**staging.parameters, **stack.host_parameters(), "DeletionProtection": "true"}
 
     def make() -> None:
-        command = samconfig.command(
+        command = samconfig.deploy_command(
             *(stack.Tools().sam, staging, values, "--template-file"),
             *(stack.adapted_to(aws, built, staging.stack_name), *change_set.UNEXECUTED),
         )

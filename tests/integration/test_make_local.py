@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.client import connect
@@ -340,7 +339,7 @@ async def test_it_shows_what_happens_and_keeps_it_in_files(shared: Run) -> None:
     async with connect(shared.outputs()["WebsocketUri"]) as socket:
         client = Client(socket)
         await client.subscribe(entity_id)
-        events = LocalAws(urlsplit(shared.outputs()["AwsEndpointUrl"]).port or 0).client("events")
+        events = LocalAws.of_outputs(shared.outputs()).client("events")
         (entry,) = event_file("entity-updated.json")
         events.put_events(Entries=[entry | {"Detail": json.dumps({"entityId": entity_id})}])
         await client.next_frame()

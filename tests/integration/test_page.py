@@ -20,7 +20,6 @@ from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from integration.harness import Application, free_port, unique
 from local import stack
-from local.aws import LocalAws
 from local.page.browser import browser, chromium
 from support.contract import Broken, Conversation, contract, parsed
 
@@ -153,9 +152,8 @@ def page_url(deployed: Application, tmp_path_factory: pytest.TempPathFactory) ->
     for output, url in deployed.outputs.items():
         if output.endswith("QueueUrl"):
             deployed.sqs.purge_queue(QueueUrl=url)
-    aws = LocalAws(urlsplit(deployed.outputs["AwsEndpointUrl"]).port or 80)
     folder = tmp_path_factory.mktemp("page")
-    with stack.page(aws, free_port(), deployed.outputs, control_port, folder) as outputs:
+    with stack.page(deployed.aws, free_port(), deployed.outputs, control_port, folder) as outputs:
         yield outputs["PageUrl"]
     deployed.start_gateway()
 

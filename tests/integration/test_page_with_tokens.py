@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
@@ -21,7 +20,6 @@ from integration.conftest import deployment
 from integration.harness import free_port, unique
 from integration.test_page import CUT_OFF, JSON, POSITION_OF_FOCUS, TOO_FAINT, Client, Opened, ask
 from local import stack
-from local.aws import LocalAws
 from local.issuer import Claims, Issuer, signing_key
 from local.page.browser import browser, chromium
 
@@ -80,7 +78,7 @@ def secured(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     with deployment(built, folder, issuer.parameters()) as application:
         application.start_gateway("--control-port", str(control_port))
         outputs = application.outputs | issuer.outputs()
-        aws = LocalAws(urlsplit(outputs["AwsEndpointUrl"]).port or 80)
+        aws = application.aws
         keyless = tmp_path_factory.mktemp("keyless")
         with (
             stack.page(aws, page_port, outputs, control_port, folder, key_folder) as own,

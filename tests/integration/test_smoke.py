@@ -1,12 +1,10 @@
 """`make smoke` against the local stack: all is well, and what is broken is said plainly."""
 
 import asyncio
-from urllib.parse import urlsplit
 
 import pytest
 
 from integration.harness import Application, unique
-from local.aws import LocalAws
 from local.stack import STACK_NAME
 from operations.smoke.__main__ import look
 from operations.smoke.checks import CHECKS
@@ -17,12 +15,8 @@ from operations.smoke.stack import Stack
 from operations.smoke.tokens import Tokens
 
 
-def aws_of(application: Application) -> LocalAws:
-    return LocalAws(urlsplit(application.outputs["AwsEndpointUrl"]).port or 80)
-
-
 def stack_of(application: Application) -> Stack:
-    return Stack(STACK_NAME, aws_of(application).client)
+    return Stack(STACK_NAME, application.aws.client)
 
 
 def scene_of(
@@ -90,7 +84,7 @@ async def failures(application: Application, *words: str) -> dict[str, str]:
 
 
 async def test_a_rule_that_is_off_is_noticed(application: Application) -> None:
-    events = aws_of(application).client("events")
+    events = application.aws.client("events")
     (rule,) = [
         rule["Name"] for rule in events.list_rules()["Rules"] if "EntityUpdated" in rule["Name"]
     ]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from integration.harness import Application, Poison, envelope, unique
-from local.aws import LocalAws
 from local.stack import STACK_NAME
 from operations import deployed, trace
 
@@ -35,7 +34,7 @@ def told(
     """Run the command, and return what it prints."""
     outputs = tmp_path / "outputs.json"
     outputs.write_text(json.dumps(application.outputs))
-    monkeypatch.setattr(deployed, "LOCAL_OUTPUTS", outputs)
+    monkeypatch.setattr(deployed, "OUTPUTS", outputs)
 
     def run(*arguments: str) -> list[str]:
         capsys.readouterr()
@@ -158,16 +157,12 @@ async def test_lines_about_an_event_name_it_and_no_line_holds_what_somebody_wrot
 
 
 def log_groups(application: Application) -> dict[str, str]:
-    stack = deployed.Deployed(STACK_NAME, aws(application).client)
+    stack = deployed.Deployed(STACK_NAME, application.service)
     return stack.resources("AWS::Logs::LogGroup")
 
 
 def messages(application: Application, logical_id: str) -> Iterator[str]:
-    pages = aws(application).client("logs").get_paginator("filter_log_events")
+    pages = application.service("logs").get_paginator("filter_log_events")
     for page in pages.paginate(logGroupName=log_groups(application)[logical_id]):
         for event in page["events"]:
             yield event["message"]
-
-
-def aws(application: Application) -> LocalAws:
-    return LocalAws(int(application.outputs["AwsEndpointUrl"].rpartition(":")[2]))

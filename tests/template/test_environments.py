@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from operations import environments
+from local import samconfig
 from support import template
 
 ROOT = template.PATH.parent
 PARAMETERS = template.written()["Parameters"]
-SAMCONFIG = tomllib.loads(environments.SAMCONFIG.read_text())
+SAMCONFIG = tomllib.loads(samconfig.SAMCONFIG.read_text())
 NAMES = ("dev", "staging", "prod")
-ENVIRONMENTS = {name: environments.read(name) for name in NAMES}
+ENVIRONMENTS = {name: samconfig.read(name) for name in NAMES}
 DEPLOY = {name: SAMCONFIG[name]["deploy"]["parameters"] for name in NAMES}
 
 DOMAIN = {"DomainName": "notifications.example.com"}
@@ -303,7 +303,7 @@ def test_an_environment_gives_only_parameters_that_there_are_and_values_that_the
 def test_environments_have_stacks_and_buses_of_their_own() -> None:
     stacks = {environment.stack_name for environment in ENVIRONMENTS.values()}
 
-    assert len(stacks | {environments.read("default").stack_name}) == len(NAMES) + 1
+    assert len(stacks | {samconfig.read("default").stack_name}) == len(NAMES) + 1
     for environment in ENVIRONMENTS.values():
         assert environment.parameters["EventBusName"] == ""
 

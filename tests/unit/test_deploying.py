@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from local import samconfig
 from operations import change_set, environments
 from support import template
 
@@ -53,7 +54,7 @@ def test_a_gradual_environment_gets_a_new_release_beside_its_own_values(
     given = overrides(sam)
     pattern = PARAMETERS["Release"]["AllowedPattern"]
     assert re.fullmatch(pattern, release := given.pop("Release")) and release
-    expected = {**environments.read(name).parameters}
+    expected = {**samconfig.read(name).parameters}
     del expected["Release"]
     assert given == expected
 
@@ -61,7 +62,7 @@ def test_a_gradual_environment_gets_a_new_release_beside_its_own_values(
 def test_an_environment_that_is_not_gradual_gets_none(sam: Path) -> None:
     environments.main(["dev", "--sam", str(sam)])
 
-    assert overrides(sam) == environments.read("dev").parameters
+    assert overrides(sam) == samconfig.read("dev").parameters
     assert overrides(sam)["Release"] == ""
 
 
@@ -113,7 +114,7 @@ def test_values_are_read_as_sam_reads_them(tmp_path: Path) -> None:
         """
     )
 
-    assert environments.read("x", file).parameters == {"A": "", "B": "b", "C": "c d", "D": "a=b"}
+    assert samconfig.read("x", file).parameters == {"A": "", "B": "b", "C": "c d", "D": "a=b"}
 
 
 @pytest.fixture

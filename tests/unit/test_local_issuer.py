@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from identity.keys import JwksKeys
 from identity.tokens import Rules, Verifier
-from local import issuer, token
+from local import issuer, lines, token
 from local.errors import LocalRunError
 from local.issuer import Claims, Issuer, chosen, published_keys, signing_key
-from local.page import lines
 from local.page.server import PageServer
 
 OWN = Issuer.own(3002)

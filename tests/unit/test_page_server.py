@@ -14,8 +14,9 @@ import jwt
 import pytest
 from aiohttp import ClientSession, UnixConnector, web
 
+from local import lines
 from local.issuer import AUDIENCE, Issuer, published_keys
-from local.page import lines, requests
+from local.page import requests
 from local.page.application import Application, kind_of
 from local.page.errors import BadRequest, Unavailable
 from local.page.server import PageServer, policy

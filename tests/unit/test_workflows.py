@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from operations import environments
+from local import samconfig
 from support import template
 
 ROOT = template.PATH.parent
@@ -113,7 +113,7 @@ def test_environments_of_the_workflow_are_those_of_samconfig() -> None:
     assert inputs["environment"]["options"] == ENVIRONMENTS
     assert ROLES["Parameters"]["Environment"]["AllowedValues"] == ENVIRONMENTS
     for name in ENVIRONMENTS:
-        assert environments.read(name).stack_name == f"notifications-{name}"
+        assert samconfig.read(name).stack_name == f"notifications-{name}"
 
 
 def test_what_is_executed_is_what_was_shown_and_approved() -> None:
@@ -190,7 +190,7 @@ def test_names_that_cloudformation_gives_begin_with_the_whole_name_of_the_stack(
         for logical_id in template.resources(kind)
     )
 
-    assert len(f"{environments.read(name).stack_name}-{'x' * longest}-") + 13 <= 64
+    assert len(f"{samconfig.read(name).stack_name}-{'x' * longest}-") + 13 <= 64
 
 
 @pytest.mark.parametrize(
