@@ -279,11 +279,11 @@ class Walk:
         self._refused: list[Outcome] = []
         self._settled = 0
         self._noted_at = delivery.clock()
-        self._arrivals: list[float] = []
-        self._ended = self._throttled = 0
-        self._forgotten = self._handed_on = self._set_aside_for_good = 0
-        self._finished = False
+        # For the report.
         self._began = job.reached, job.open
+        self._finished = False
+        self._arrivals: list[float] = []
+        self._tally: Counter[str] = Counter()
         # For whoever wants a line for each post; asked once, and not for each of ten thousand.
         self._logs_posts = logger.log_level <= DEBUG
 
@@ -294,38 +294,6 @@ class Walk:
             self._walk()
         finally:
             self._report()
-
-    def _report(self) -> None:
-        """Count and log how it went, also of a walk that ends early.
-
-        What is logged says who was posted to: the subscribers in (walked_after, walked_upto], and
-        beside them `connections`; all but those that other lines name got the frame.
-        """
-        letter, delivered = self._letter, len(self._arrivals)
-        after, left_open = self._began
-        measure("DeliveryLatency", self._since(published_at_ms(letter.event.frame)))
-        measure("DeliveryLatencyFromQueue", self._since(letter.queued_at_ms))
-        count("NotificationsDelivered", delivered)
-        count("NotificationsThrottled", self._throttled)
-        count("NotificationsGone", self._forgotten)
-        count("NotificationsFailed", self._handed_on)
-        count("NotificationsRefused", self._set_aside_for_good)
-        logger.info(
-            "delivery walked",
-            job=letter.name,
-            cursor=str(letter.event.cursor),
-            attempt=letter.attempt,
-            connections=letter.ids or left_open or None,
-            walked_after=None if letter.ids else after,
-            walked_upto=None if letter.ids else letter.upto if self._finished else self._reached,
-            delivered=delivered,
-            ended=self._ended,
-            gone=self._forgotten,
-            failed=self._handed_on,
-            throttled=self._throttled,
-            refused=self._set_aside_for_good,
-            finished=self._finished,
-        )
 
     def _walk(self) -> None:
         while self._in_flight or self._may_go_on():
@@ -395,7 +363,7 @@ class Walk:
         if has_ended:
             self._open.discard(connection_id)
             self._settled += 1
-            self._ended += 1
+            self._tally["ended"] += 1
             return
         self._open.add(connection_id)
         if self._delivery.unresponsive.holds(connection_id):
@@ -420,14 +388,7 @@ class Walk:
         connection_id = outcome.request.connection_id
         self._settled += 1
         if self._logs_posts:
-            logger.debug(
-                "post answered",
-                connection_id=connection_id,
-                job=self._letter.name,
-                result=outcome.result.value,
-                reason=outcome.reason or None,
-                milliseconds=round(outcome.seconds * 1000),
-            )
+            self._log_post(outcome)
         if outcome.result is Result.OK:
             self._open.remove(connection_id)
             self._arrivals.append(self._delivery.wall_clock())
@@ -435,20 +396,10 @@ class Walk:
             self._gone.append(connection_id)
         elif outcome.result.may_pass:
             self._failed[connection_id] = outcome.result.value
-            self._throttled += outcome.result is Result.THROTTLED
+            self._tally["throttled"] += outcome.result is Result.THROTTLED
             self._delivery.unresponsive.add(connection_id, outcome.seconds)
         else:
             self._refused.append(outcome)
-
-    def _since(self, start_ms: int | None) -> list[int]:
-        """Return how long each frame took that arrived; where clocks differ, no less than 0 ms.
-
-        It is asked for twice, for an event's own time has whole seconds, and may be whatever its
-        publisher says.
-        """
-        if start_ms is None:
-            return []
-        return [max(0, int(at * 1000) - start_ms) for at in self._arrivals]
 
     def _seconds_to_note(self) -> float:
         return self._noted_at + SECONDS_PER_NOTE - self._delivery.clock()
@@ -491,7 +442,7 @@ class Walk:
             else:
                 self._failed[connection_id] = "NotForgotten"
         if done:
-            self._forgotten += len(done)
+            self._tally["gone"] += len(done)
             logger.info("connections forgotten", connections=done)
 
     def _hand_on(self) -> None:
@@ -515,7 +466,7 @@ class Walk:
                 reasons=Counter(self._failed.values()),
             )
             self._open.difference_update(ids)
-            self._handed_on += len(ids)
+            self._tally["failed"] += len(ids)
         self._failed.clear()
 
     def _hand_on_early(self) -> None:
@@ -562,7 +513,55 @@ class Walk:
             logger.error("posts refused", code=code, reason=reason, connections=ids)
             self._refused = [each for each in self._refused if each.result is not first.result]
             self._open.difference_update(ids)
-            self._set_aside_for_good += len(ids)
+            self._tally["refused"] += len(ids)
+
+    def _log_post(self, outcome: Outcome) -> None:
+        logger.debug(
+            "post answered",
+            connection_id=outcome.request.connection_id,
+            job=self._letter.name,
+            result=outcome.result.value,
+            reason=outcome.reason or None,
+            milliseconds=round(outcome.seconds * 1000),
+        )
+
+    def _report(self) -> None:
+        """Count and log how it went, also of a walk that ends early.
+
+        What is logged says who was posted to: the subscribers in (walked_after, walked_upto], and
+        beside them `connections`; all but those that other lines name got the frame.
+        """
+        letter, tally, (after, left_open) = self._letter, self._tally, self._began
+        # Twice, for an event's own time has whole seconds, and may be whatever its publisher says.
+        measure("DeliveryLatency", self._since(published_at_ms(letter.event.frame)))
+        measure("DeliveryLatencyFromQueue", self._since(letter.queued_at_ms))
+        count("NotificationsDelivered", len(self._arrivals))
+        count("NotificationsThrottled", tally["throttled"])
+        count("NotificationsGone", tally["gone"])
+        count("NotificationsFailed", tally["failed"])
+        count("NotificationsRefused", tally["refused"])
+        logger.info(
+            "delivery walked",
+            job=letter.name,
+            cursor=str(letter.event.cursor),
+            attempt=letter.attempt,
+            connections=letter.ids or left_open or None,
+            walked_after=None if letter.ids else after,
+            walked_upto=None if letter.ids else letter.upto if self._finished else self._reached,
+            delivered=len(self._arrivals),
+            ended=tally["ended"],
+            gone=tally["gone"],
+            failed=tally["failed"],
+            throttled=tally["throttled"],
+            refused=tally["refused"],
+            finished=self._finished,
+        )
+
+    def _since(self, start_ms: int | None) -> list[int]:
+        """Return how long each frame took that arrived; where clocks differ, no less than 0 ms."""
+        if start_ms is None:
+            return []
+        return [max(0, int(at * 1000) - start_ms) for at in self._arrivals]
 
 
 class Unresponsive:
