@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ ROOT = template.PATH.parent
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.y*ml"))}
 CI, DEPLOY = (yaml.safe_load(WORKFLOWS[name].read_text()) for name in ("ci.yml", "deploy.yml"))
 ROLES: dict[str, Any] = template.written(ROOT / "operations/github-roles.yaml")
+SAMCONFIG = tomllib.loads(environments.SAMCONFIG.read_text())
 
 # What is used of elsewhere; whoever adds one reads it first.
 ACTIONS = {
@@ -178,6 +181,159 @@ def test_only_cloudformation_takes_the_role_that_makes_the_stack() -> None:
         "Principal": {"Service": "cloudformation.amazonaws.com"},
         "Action": "sts:AssumeRole",
     }
+
+
+# What CloudFormation has to be allowed to make each kind of resource: an action, and on what, as
+# CloudFormation names it (https://docs.aws.amazon.com/service-authorization/latest/reference/).
+API = "arn:aws:apigateway:eu-west-1::/"
+OURS = "eu-west-1:123456789012"
+MADE_BY = {
+    "AWS::ApiGatewayV2::Api": ("apigateway:POST", f"{API}apis"),
+    "AWS::ApiGatewayV2::ApiMapping": ("apigateway:POST", f"{API}domainnames/x/apimappings"),
+    "AWS::ApiGatewayV2::Authorizer": ("apigateway:POST", f"{API}apis/x/authorizers"),
+    "AWS::ApiGatewayV2::DomainName": ("apigateway:POST", f"{API}domainnames"),
+    "AWS::ApiGatewayV2::Integration": ("apigateway:POST", f"{API}apis/x/integrations"),
+    "AWS::ApiGatewayV2::Route": ("apigateway:POST", f"{API}apis/x/routes"),
+    "AWS::ApiGatewayV2::RouteResponse": ("apigateway:POST", f"{API}apis/x/routes/x/routeresponses"),
+    "AWS::ApiGatewayV2::Stage": ("apigateway:POST", f"{API}apis/x/stages"),
+    "AWS::CertificateManager::Certificate": (
+        "acm:RequestCertificate",
+        f"arn:aws:acm:{OURS}:certificate/x",
+    ),
+    "AWS::CloudWatch::Alarm": (
+        "cloudwatch:PutMetricAlarm",
+        f"arn:aws:cloudwatch:{OURS}:alarm:notifications-dev-x-1",
+    ),
+    "AWS::CloudWatch::Dashboard": (
+        "cloudwatch:PutDashboard",
+        "arn:aws:cloudwatch::123456789012:dashboard/notifications-dev-eu-west-1",
+    ),
+    "AWS::CodeDeploy::Application": (
+        "codedeploy:CreateApplication",
+        f"arn:aws:codedeploy:{OURS}:application:notifications-dev-x-1",
+    ),
+    "AWS::CodeDeploy::DeploymentGroup": (
+        "codedeploy:CreateDeployment",
+        f"arn:aws:codedeploy:{OURS}:deploymentgroup:notifications-dev-x-1/notifications-dev-y-1",
+    ),
+    "AWS::DynamoDB::Table": (
+        "dynamodb:CreateTable",
+        f"arn:aws:dynamodb:{OURS}:table/notifications-dev-x-1",
+    ),
+    "AWS::EventSchemas::Registry": (
+        "schemas:CreateRegistry",
+        f"arn:aws:schemas:{OURS}:registry/EventSchemas-1",
+    ),
+    "AWS::EventSchemas::Schema": (
+        "schemas:CreateSchema",
+        f"arn:aws:schemas:{OURS}:schema/EventSchemas-1/EntityUpdated",
+    ),
+    "AWS::Events::EventBus": (
+        "events:CreateEventBus",
+        f"arn:aws:events:{OURS}:event-bus/notifications-dev",
+    ),
+    "AWS::Events::Rule": (
+        "events:PutRule",
+        f"arn:aws:events:{OURS}:rule/notifications-dev/notifications-dev-x-1",
+    ),
+    "AWS::IAM::Role": ("iam:CreateRole", "arn:aws:iam::123456789012:role/notifications-dev-x-1"),
+    "AWS::Lambda::Alias": (
+        "lambda:CreateAlias",
+        f"arn:aws:lambda:{OURS}:function:notifications-dev-x-1",
+    ),
+    "AWS::Lambda::EventInvokeConfig": (
+        "lambda:PutFunctionEventInvokeConfig",
+        f"arn:aws:lambda:{OURS}:function:notifications-dev-x-1",
+    ),
+    "AWS::Lambda::EventSourceMapping": ("lambda:CreateEventSourceMapping", "*"),
+    "AWS::Lambda::Function": (
+        "lambda:CreateFunction",
+        f"arn:aws:lambda:{OURS}:function:notifications-dev-x-1",
+    ),
+    "AWS::Lambda::Permission": (
+        "lambda:AddPermission",
+        f"arn:aws:lambda:{OURS}:function:notifications-dev-x-1",
+    ),
+    "AWS::Lambda::Version": (
+        "lambda:PublishVersion",
+        f"arn:aws:lambda:{OURS}:function:notifications-dev-x-1",
+    ),
+    "AWS::Logs::LogGroup": (
+        "logs:CreateLogGroup",
+        f"arn:aws:logs:{OURS}:log-group:notifications-dev-x-1",
+    ),
+    "AWS::Logs::QueryDefinition": ("logs:PutQueryDefinition", "*"),
+    "AWS::Route53::RecordSet": (
+        "route53:ChangeResourceRecordSets",
+        "arn:aws:route53:::hostedzone/Z1",
+    ),
+    "AWS::SNS::Subscription": ("sns:Subscribe", f"arn:aws:sns:{OURS}:notifications-dev-x-1"),
+    "AWS::SNS::Topic": ("sns:CreateTopic", f"arn:aws:sns:{OURS}:notifications-dev-x-1"),
+    "AWS::SNS::TopicPolicy": ("sns:SetTopicAttributes", f"arn:aws:sns:{OURS}:notifications-dev-x"),
+    "AWS::SQS::Queue": ("sqs:CreateQueue", f"arn:aws:sqs:{OURS}:notifications-dev-x-1"),
+    "AWS::SQS::QueuePolicy": ("sqs:SetQueueAttributes", f"arn:aws:sqs:{OURS}:notifications-dev-x"),
+    "AWS::SecretsManager::Secret": (
+        "secretsmanager:CreateSecret",
+        f"arn:aws:secretsmanager:{OURS}:secret:TokenSecret-1",
+    ),
+}
+VALUES = {
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-west-1",
+    "AWS::AccountId": "123456789012",
+    "Environment": "dev",
+    "DomainHostedZoneId": "Z1",
+}
+
+
+def allowed(role: str) -> list[tuple[str, str]]:
+    """Return the patterns of what a role may do and on what, for dev with a domain."""
+
+    def several(value: Any) -> list[Any]:
+        return value if isinstance(value, list) else [value]
+
+    def text(resource: Any) -> str:
+        pattern = resource if isinstance(resource, str) else resource.get("Fn::Sub", "")
+        return re.sub(r"\$\{([\w:]+)\}", lambda match: VALUES[match[1]], pattern)
+
+    return [
+        (action, text(resource))
+        for policy in ROLES["Resources"][role]["Properties"]["Policies"]
+        for statement in policy.get("Fn::If", ["", policy])[1]["PolicyDocument"]["Statement"]
+        for action in several(statement["Action"])
+        for resource in several(statement["Resource"])
+    ]
+
+
+def may(role: str, action: str, resource: str) -> bool:
+    return any(
+        fnmatchcase(action, actions) and fnmatchcase(resource, resources)
+        for actions, resources in allowed(role)
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(template.kinds()))
+def test_the_role_of_the_stack_suffices_for_every_kind_of_resource(kind: str) -> None:
+    """Else the first deployment by the workflow fails, and one by hand does not show it."""
+    assert may("StackRole", *MADE_BY[kind])
+
+
+@pytest.mark.parametrize("kind", sorted(template.kinds()))
+def test_the_role_of_a_stack_does_not_reach_another_environment_by_name(kind: str) -> None:
+    action, resource = MADE_BY[kind]
+
+    if "notifications-dev" in resource:
+        assert not may("StackRole", action, resource.replace("notifications-dev", "other-prod"))
+        assert not may("StackRole", action, resource.replace("-dev", "-prod"))
+
+
+def test_a_plan_writes_no_other_environment_s_code() -> None:
+    """Which may have been approved by then."""
+    for name in ENVIRONMENTS:
+        key = f"{SAMCONFIG[name]['deploy']['parameters']['s3_prefix']}/0123456789abcdef"
+        written = f"arn:aws:s3:::aws-sam-cli-managed-default-bucket-1/{key}"
+        assert may("PlanRole", "s3:PutObject", written) is (name == "dev")
+        assert may("StackRole", "s3:GetObject", written) is (name == "dev")
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
