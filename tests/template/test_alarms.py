@@ -167,6 +167,28 @@ def test_the_objective_is_about_99_of_100_frames_and_the_deployer_s_to_choose() 
     assert "EvaluateLowSampleCountPercentile" not in alarm
 
 
+def test_messages_that_fail_among_others_raise_an_alarm_like_whole_batches() -> None:
+    """Lambda counts no error of theirs, and SQS no age of what was received three times."""
+    alarm, whole = ALARMS["RecordsFailedAlarm"], ALARMS["NotifierErrorsAlarm"]
+
+    assert {name for _, name, _ in alarm_metrics(alarm)} == {"RecordsFailed", "RecordsReceived"}
+    for key in ("Threshold", "DatapointsToAlarm", "EvaluationPeriods"):
+        assert alarm[key] == whole[key]
+
+
+@pytest.mark.parametrize(
+    ("failed", "received", "rings"),
+    [(1, 1, True), (1, 999, True), (1, 1_000, False), (60, 50_000, True), (0, 10, False)],
+)
+def test_one_of_very_many_messages_may_fail(failed: int, received: int, rings: bool) -> None:
+    (query,) = (q for q in ALARMS["RecordsFailedAlarm"]["Metrics"] if "Expression" in q)
+    condition, value, otherwise = query["Expression"].removeprefix("IF(")[:-1].split(", ")
+
+    names = {"failed": failed, "received": received}
+    said = value if eval(condition, {}, names) else otherwise  # noqa: S307 - our own template
+    assert (eval(said, {}, names) > 0) is rings  # noqa: S307
+
+
 @pytest.mark.parametrize(
     ("throttled", "delivered", "percent"),
     [(0, 0, 0), (100, 0, 0), (101, 0, 100), (101, 10_000, 1), (1_000, 9_000, 10)],
