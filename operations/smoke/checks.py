@@ -135,6 +135,7 @@ async def several_entities_are_subscribed_to_in_one_request(scene: Scene) -> Non
         reply = await client.request(
             "subscribe", entities=[{"entityId": first}, {"entityId": ""}, {"entityId": second}]
         )
+        _is(reply, "Subscribed")
         codes = [part.get("code") for part in reply["entities"]]
         require(codes == [None, "InvalidEntityId", None], f"the reply is {shown(reply)}")
         held = await client.request("subscriptions")
@@ -188,6 +189,7 @@ async def an_event_that_is_sent_twice_is_delivered_once(scene: Scene) -> None:
     event = scene.event(entityId=entity_id, message="twice")
     async with scene.client() as client:
         reply = await client.request("subscribe", entityId=entity_id)
+        _is(reply, "Subscribed")
         await scene.enqueue(event)
         frames = [await client.push()]
         # Then the first is done with, too.
@@ -210,6 +212,7 @@ async def the_largest_frame_arrives_whole(scene: Scene) -> None:
     entity_id, message = scene.entity(), "m" * _LARGE_CHARACTERS
     async with scene.client() as client:
         reply = await client.request("subscribe", entityId=entity_id)
+        _is(reply, "Subscribed")
         await scene.publish(entity_id, message=message)
         frame = await client.push()
         require(frame["message"] == message, f"the frame is {shown(frame)}")
@@ -326,6 +329,7 @@ async def a_token_allows_what_it_grants_and_nothing_else(scene: Scene) -> None:
     async with scene.client(token=token) as client:
         entities = [{"entityId": entity_id} for entity_id in (scene.entity(), f"other-{scene.run}")]
         reply = await client.request("subscribe", entities=entities)
+        _is(reply, "Subscribed")
         codes = [part.get("code") for part in reply["entities"]]
         require(codes == [None, "Forbidden"], f"the reply is {shown(reply)}")
 

@@ -8,6 +8,7 @@ PAGES = stack.ROOT / "docs/runbooks"
 # Sections of a page, and of the README, whose commands are run by test_runbooks.
 TRIED = "Try it on the local stack"
 SET_UP = "What the pages use"
+NOTHING_RINGS = "Frames do not come, and nothing rings"
 SHOWN_BY_HAND = "What the local stack cannot show"
 _BLOCKS = re.compile(r"```sh\n(.*?)```(?:\s*```text\n(.*?)```)?", re.DOTALL)
 
@@ -27,4 +28,6 @@ def is_run(page: str, commands: str) -> bool:
         return commands in [each for each, _ in blocks(page, TRIED)]
     # The way to the local stack is another one there.
     _, set_up = blocks(page, SET_UP)
-    return commands in [set_up[0], *(each for each, _ in blocks(page, SHOWN_BY_HAND))]
+    sections = (NOTHING_RINGS, SHOWN_BY_HAND)
+    run = [each for section in sections for each, _ in blocks(page, section)]
+    return commands in [set_up[0], *run]

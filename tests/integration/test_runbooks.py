@@ -16,7 +16,7 @@ import pytest
 
 from integration.conftest import deployment
 from integration.harness import DEADLINE_SECONDS, Application, eventually
-from integration.runbooks import PAGES, SET_UP, SHOWN_BY_HAND, TRIED, blocks
+from integration.runbooks import NOTHING_RINGS, PAGES, SET_UP, SHOWN_BY_HAND, TRIED, blocks
 from local import stack
 
 # What is to be done with tokens, with those of nobody, and what cannot be done here.
@@ -102,6 +102,10 @@ async def test_a_runbook_does_what_it_says(application: Application, page: str) 
 
 # Those that are about frames, and need somebody who gets them.
 WATCHED = {"delivery-latency", "posts-throttled"}
+
+
+async def test_what_no_alarm_tells_can_be_looked_at(application: Application) -> None:
+    await follow("README", application, NOTHING_RINGS)
 
 
 async def test_an_alarm_s_way_can_be_tried(application: Application) -> None:
