@@ -113,7 +113,7 @@ MOST_ALARMS_OF_A_GROUP = 10
 NOT_A_RELEASE_S = {
     *("PostsThrottledAlarm", "ThrottlesAlarm", "ApiErrorsAlarm", "UndeliveredEventsAlarm"),
     *("ExpireErrorsAlarm", "ExpireStoppedAlarm"),
-    # One is too many: a courier that is slow makes frames late, and one that does not run has errors.
+    # One is too many: a slow courier makes frames late, and one that does not run has errors.
     "DeliveryAgeAlarm",
 }
 
