@@ -54,9 +54,13 @@ class Tail:
 
     def new(self) -> list[str]:
         """Return the lines that have become whole."""
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            added = file.read()
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                added = file.read()
+        except FileNotFoundError:
+            # Somebody deleted it: nothing of it can be shown, and all else goes on.
+            return []
         self._read += len(added)
         *lines, self._rest = (self._rest + added).split(b"\n")
         return [line.decode(errors="replace") for line in lines]

@@ -6,6 +6,9 @@ browser sends is refused before the emulator sees it, and so is whatever names a
 this machine: a name that its owner leads to 127.0.0.1 has an origin of its own, for which browsers
 send no `Origin`. Programs, the AWS CLI and SDKs among them, send neither.
 
+It also lets the calls of a function end before its configuration is changed, which an edit of the
+code does: the emulator would end the workers in the middle of them.
+
 It runs on the emulator's interpreter, and imports nothing of this project.
 """
 
@@ -14,7 +17,16 @@ import json
 import os
 import re
 import resource
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections import Counter
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    MutableMapping,
+)
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -32,6 +44,12 @@ _THIS_MACHINE = re.compile(
 # https://www.w3.org/TR/fetch-metadata/
 _OF_BROWSERS = frozenset([b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"])
 _KEEP_ALIVE_SECONDS = 75.0
+# By its name or its ARN, with or without a version.
+_OF_FUNCTION = re.compile(
+    r"/2015-03-31/functions/(arn:[^/]*:function:)?(?P<name>[^/:]+)(:[^/]*)?"
+    r"/(?P<what>invocations|configuration)"
+)
+_ORDERED = {("invocations", "POST"), ("configuration", "PUT")}
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
@@ -70,6 +88,56 @@ def guarded(application: Application) -> Application:
     return guard
 
 
+class Calls:
+    """Let a function's calls end before its configuration is changed, and others wait for that."""
+
+    def __init__(self, application: Application, longest_seconds: float = 1.0) -> None:
+        self._application = application
+        self._longest_seconds = longest_seconds
+        self._under_way: Counter[str] = Counter()
+        self._changing: Counter[str] = Counter()
+        self._moved = asyncio.Condition()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        asked = _OF_FUNCTION.fullmatch(scope.get("path", ""))
+        if asked is None or (asked["what"], scope["method"]) not in _ORDERED:
+            await self._application(scope, receive, send)
+            return
+        turn = self._change if asked["what"] == "configuration" else self._call
+        async with turn(asked["name"]):
+            await self._application(scope, receive, send)
+
+    @asynccontextmanager
+    async def _change(self, function: str) -> AsyncIterator[None]:
+        self._changing[function] += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._longest_seconds):
+                    await self._wait_for_none(self._under_way, function)
+            yield
+        finally:
+            self._changing[function] -= 1
+            await self._tell()
+
+    @asynccontextmanager
+    async def _call(self, function: str) -> AsyncIterator[None]:
+        await self._wait_for_none(self._changing, function)
+        self._under_way[function] += 1
+        try:
+            yield
+        finally:
+            self._under_way[function] -= 1
+            await self._tell()
+
+    async def _wait_for_none(self, counter: Counter[str], function: str) -> None:
+        async with self._moved:
+            await self._moved.wait_for(lambda: not counter[function])
+
+    async def _tell(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
+
+
 def main() -> None:
     """Serve on BIND_HOST and GATEWAY_PORT, the emulator's own settings, until SIGTERM."""
     # Here, where only the emulator's interpreter gets to: it has them, and the tests' has not.
@@ -83,7 +151,7 @@ def main() -> None:
     config = Config()
     config.bind = [f"{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}"]
     config.keep_alive_timeout = _KEEP_ALIVE_SECONDS
-    asyncio.run(serve(guarded(app), config))
+    asyncio.run(serve(guarded(Calls(app)), config))
 
 
 if __name__ == "__main__":

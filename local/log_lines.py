@@ -14,6 +14,8 @@ _GATEWAY = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) (\w+) (.*)")
 _EMULATOR = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\w+) (.*)")
 _EVENT = re.compile(r"\[events\] EventBridge → SQS [\w-]+?-(\w+)-[0-9A-F]+$")
 _BAD = ("WARNING", "ERROR", "CRITICAL")
+# Terminals obey them, and what a client sent may be in what a function raises.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PLATFORM = re.compile(r"(START|END|REPORT) RequestId: ")
 # What Powertools adds to each record, and a line does not need; and what the line begins with.
 _SURROUNDINGS = frozenset(
@@ -93,10 +95,14 @@ def _record(message: str) -> dict[str, Any] | None:
 
 def shown(line: Line, *, coloured: bool) -> str:
     """Return a line as the terminal shows it."""
-    first, *more = line.text.split("\n")
+    first, *more = _UNPRINTABLE.sub(_escaped, line.text).split("\n")
     text = "\n".join([first, *(f"    {each}" for each in more)])
     whole = f"{clock(line.at_ms, '%H:%M:%S')} {line.who:<13} {text}"
     return f"\033[31m{whole}\033[0m" if line.is_bad and coloured else whole
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
 
 
 def _milliseconds(local_time: str) -> int:

@@ -2,9 +2,12 @@
 
 The emulator runs the code where `sam build` put it. An edited file is copied there, and then the
 functions' configuration is changed, upon which the emulator ends their workers and the next call
-starts one with the new code. What a function is doing at that moment is cut off.
+starts one with the new code. Calls that are under way get a second to end (local/emulator.py); what
+takes longer, and what comes from a queue, is cut off, and queues bring it again.
 """
 
+import os
+import re
 import shutil
 import time
 import traceback
@@ -18,6 +21,9 @@ Stamp = tuple[int, int]
 Seen = Mapping[Path, Stamp]
 
 REQUIREMENTS = Path("requirements.txt")
+# What editors, tools and Python itself keep beside the code: hidden files, backups, and the number
+# that vim writes to see whether it can.
+_BESIDE_CODE = re.compile(r"\..*|.*~|.*\.(swp|swo|tmp|bak|orig|rej)|#.*#|4913|__pycache__")
 
 
 class Reload:
@@ -62,6 +68,7 @@ class Reload:
         self._seen = seen
         self._known |= seen.keys()
         if seen == before != self._applied:
+            # Gone since it was seen: there is a next time.
             with suppress(FileNotFoundError):
                 self._take_over(seen)
         self._look_at_the_rest()
@@ -91,23 +98,27 @@ class Reload:
 
     def _look_at_the_rest(self) -> None:
         for path, content in self._needs_restart.items():
-            now = path.read_bytes() if path.exists() else b""
+            try:
+                now = path.read_bytes()
+            except OSError:
+                now = b""
             if now != content:
                 self._needs_restart[path] = now
                 self._warn(f"{path.name} has changed: stop make local and start it anew for that.")
 
     def _stamps(self) -> Seen:
         stamps = {}
-        for path in self._source.rglob("*"):
-            relative = path.relative_to(self._source)
-            if "__pycache__" in relative.parts or relative == REQUIREMENTS:
-                continue
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            if path.is_file():
-                stamps[relative] = (status.st_mtime_ns, status.st_size)
+        # Unlike rglob, it passes over a folder that vanishes meanwhile, as in a checkout.
+        for folder, folders, files in os.walk(self._source):
+            folders[:] = [name for name in folders if not _is_passed_over(name)]
+            for name in files:
+                path = Path(folder, name)
+                relative = path.relative_to(self._source)
+                if _is_passed_over(name) or relative == REQUIREMENTS:
+                    continue
+                with suppress(OSError):
+                    status = path.stat()
+                    stamps[relative] = (status.st_mtime_ns, status.st_size)
         return stamps
 
     def _differs(self, path: Path) -> bool:
@@ -134,3 +145,7 @@ class Reload:
         # Compiled code is told from outdated one by second and size: two edits may share both.
         for compiled in (target.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
             compiled.unlink(missing_ok=True)
+
+
+def _is_passed_over(name: str) -> bool:
+    return _BESIDE_CODE.fullmatch(name) is not None

@@ -1,11 +1,11 @@
-"""The emulator's guard: what reaches the emulator, and what does not."""
+"""The emulator's guard: what reaches the emulator, what does not, and what waits."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from local.emulator import guarded
+from local.emulator import Calls, guarded
 
 Headers = dict[str, str]
 
@@ -97,3 +97,92 @@ def test_a_websocket_is_refused_before_it_opens() -> None:
 
 def test_what_is_no_request_is_handed_on() -> None:
     assert reaches(kind="lifespan")
+
+
+CALL = {
+    "type": "http",
+    "method": "POST",
+    "path": "/2015-03-31/functions/arn:aws:lambda:us-east-1:1:function:Ping/invocations",
+}
+CHANGE = {"type": "http", "method": "PUT", "path": "/2015-03-31/functions/Ping/configuration"}
+READ = {**CHANGE, "method": "GET"}
+
+
+class Emulator:
+    """It is at a request until that is let go."""
+
+    def __init__(self, longest_seconds: float = 60) -> None:
+        self.at: list[str] = []
+        self._doors: list[asyncio.Event] = []
+        self._calls = Calls(self._serve, longest_seconds)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        self.at.append(scope["method"])
+        await self._doors[len(self.at) - 1].wait()
+
+    async def ask(self, scope: dict[str, str]) -> asyncio.Task[None]:
+        self._doors.append(asyncio.Event())
+        task = asyncio.create_task(self._calls(scope, None, None))  # type: ignore[arg-type]
+        await settled()
+        return task
+
+    async def let_go(self, index: int) -> None:
+        self._doors[index].set()
+        await settled()
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_a_change_of_a_function_waits_for_its_calls_and_later_calls_for_the_change() -> None:
+    async def scenario() -> None:
+        emulator = Emulator()
+        await emulator.ask(CALL)
+        await emulator.ask(CHANGE)
+        await emulator.ask(CALL)
+        assert emulator.at == ["POST"]
+        await emulator.let_go(0)
+        assert emulator.at == ["POST", "PUT"]
+        await emulator.let_go(1)
+        assert emulator.at == ["POST", "PUT", "POST"]
+
+    asyncio.run(scenario())
+
+
+def test_a_change_waits_no_longer_than_it_may() -> None:
+    async def scenario() -> None:
+        emulator = Emulator(longest_seconds=0)
+        await emulator.ask(CALL)
+        await emulator.ask(CHANGE)
+        assert emulator.at == ["POST", "PUT"]
+
+    asyncio.run(scenario())
+
+
+def test_calls_do_not_wait_for_a_change_that_was_given_up() -> None:
+    async def scenario() -> None:
+        emulator = Emulator()
+        await emulator.ask(CALL)
+        change = await emulator.ask(CHANGE)
+        change.cancel()
+        await settled()
+        await emulator.ask({**CALL, "path": CHANGE["path"].replace("configuration", "invocations")})
+        # The door of the change stands between theirs.
+        assert emulator.at == ["POST", "POST"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "other", [READ, {**CHANGE, "path": CHANGE["path"].replace("Ping", "Pong")}]
+)
+def test_what_changes_nothing_of_the_called_function_does_not_wait(other: dict[str, str]) -> None:
+    async def scenario() -> None:
+        emulator = Emulator()
+        await emulator.ask(CALL)
+        await emulator.ask(other)
+        assert emulator.at == ["POST", other["method"]]
+
+    asyncio.run(scenario())

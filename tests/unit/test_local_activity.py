@@ -119,3 +119,16 @@ def test_a_file_is_followed_from_its_end_by_whole_lines(tmp_path: Path) -> None:
         print("o", file=log, flush=True)
         assert tail.new() == ["two"]
     assert tail.new() == []
+
+
+def test_a_file_that_somebody_deletes_ends_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("")
+    tail = Tail(path)
+    path.unlink()
+    assert tail.new() == []
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_done() -> None:
+    told = shown(Line(AT_MS, "ping", "a\x1b]0;title\x07\x9b31m\r\tb"), coloured=False)
+    assert told.endswith("a\\x1b]0;title\\x07\\x9b31m\\r\tb")

@@ -184,3 +184,11 @@ def test_a_refusal_of_the_emulator_is_told(project: Project) -> None:
     project.settle()
 
     assert project.warned == ["Not reloaded: no such function"]
+
+
+@pytest.mark.parametrize("name", [".app.py.swp", "app.py~", "4913", ".#app.py", "#app.py#"])
+def test_what_an_editor_keeps_beside_the_code_is_passed_over(project: Project, name: str) -> None:
+    project.edit(f"ping/{name}", "x")
+    project.settle()
+    assert (project.said, project.warned, project.restarts) == ([], [], 0)
+    assert not (project.package / "ping" / name).exists()
