@@ -223,7 +223,7 @@ async def test_the_gateway_starts_as_the_document_says(application: Application)
     environment = in_a_terminal(application)
     words = shlex.split(re.sub(r"http://\S+", environment["AWS_ENDPOINT_URL"], line))
     said = f"gateway ready: ws://127.0.0.1:{(port := free_port())} api="
-    expected = block.text.splitlines()[-1]
+    (expected,) = [each for each in block.text.splitlines() if each.startswith("gateway ready")]
     arguments = (*words[1:], "--port", str(port))
     async with program(sys.executable, *arguments, **environment) as running:
         await eventually(lambda: running.printed + running.complaints, "it is ready")
