@@ -18,7 +18,7 @@ ROOT = template.PATH.parent
 WORKFLOWS = {path.name: path for path in sorted((ROOT / ".github/workflows").glob("*.y*ml"))}
 CI, DEPLOY = (yaml.safe_load(WORKFLOWS[name].read_text()) for name in ("ci.yml", "deploy.yml"))
 ROLES: dict[str, Any] = template.written(ROOT / "operations/github-roles.yaml")
-SAMCONFIG = tomllib.loads(environments.SAMCONFIG.read_text())
+SAMCONFIG = tomllib.loads(samconfig.SAMCONFIG.read_text())
 
 # What is used of elsewhere; whoever adds one reads it first.
 ACTIONS = {
