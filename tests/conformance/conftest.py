@@ -79,6 +79,8 @@ def local(
     python = os.environ.get("EMULATOR_PYTHON", str(deploy.ROOT / ".local/emulator/bin/python"))
     if not Path(python).exists():
         pytest.fail(f"no emulator: EMULATOR_PYTHON is {python}")
+    # It is started in another folder. Not resolved: an environment's interpreter is a link.
+    python = str(Path(python).absolute())
     directory = tmp_path_factory.mktemp("local")
     with deploy.emulator(python, directory) as url:
         stack = deploy.deploy(url, python, directory)
