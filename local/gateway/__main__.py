@@ -51,9 +51,6 @@ async def run(options: Options) -> None:
         CannotStartError: The API cannot be read, or the address not listened on.
     """
     session = get_session()
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise CannotStartError("no AWS credentials; an emulator takes any AWS_ACCESS_KEY_ID")
     # Short, so that an endpoint that is down is noticed at once.
     config = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
 
@@ -63,12 +60,15 @@ async def run(options: Options) -> None:
         )
 
     choice = Choice(options.api_id or (), options.api_name or (), options.stack or (), options.all)
-    reader = ApiReader(client, choice, options.supplement)
-    lambda_url = client("lambda").meta.endpoint_url
     try:
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise CannotStartError("no AWS credentials; an emulator takes any AWS_ACCESS_KEY_ID")
+        reader = ApiReader(client, choice, options.supplement)
+        lambda_url = client("lambda").meta.endpoint_url
         apis = await asyncio.to_thread(reader.read)
         tls = Tls.of(options)
-    except (ApiNotFoundError, OSError, *ReadingError) as error:
+    except (ApiNotFoundError, *ReadingError) as error:
         raise CannotStartError(str(error)) from error
 
     lambdas = Lambdas(lambda_url, options.region, credentials, options.concurrent_calls)
@@ -172,10 +172,15 @@ class Tls:
         """Return what the options ask for.
 
         Raises:
-            OSError: The user's certificate cannot be read, or is none.
+            CannotStartError: The user's certificate cannot be read, or is none.
         """
         if options.tls_cert:
-            return cls(certificates.context(options.tls_cert, options.tls_key), is_own=True)
+            try:
+                context = certificates.context(options.tls_cert, options.tls_key)
+            except OSError as error:
+                # It does not say of which file.
+                raise CannotStartError(f"--tls-cert {options.tls_cert}: {error}") from error
+            return cls(context, is_own=True)
         addresses = (options.host, options.domain_name or "")
         names = [name for name in map(_name_of, addresses) if name]
         try:

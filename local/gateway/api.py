@@ -35,10 +35,14 @@ class Authorizer:
 
 @dataclass(frozen=True)
 class Validation:
-    """Hold the JSON schemas that a route's messages are held against, by key."""
+    """Hold the JSON schemas that a route's messages are held against, by key.
+
+    ``models`` are all of the API, by name: one may refer to another.
+    """
 
     selection: str
     schemas: Mapping[str, Any]
+    models: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from botocore.httpsession import where
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -100,9 +101,10 @@ def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def _trusted_before(own: Path) -> bytes:
-    before = os.environ.get("AWS_CA_BUNDLE") or ssl.get_default_verify_paths().cafile
-    if not before or Path(before) == own:
-        return b""
+    before = os.environ.get("AWS_CA_BUNDLE")
+    if not before or Path(before).resolve() == own.resolve():
+        # Not the system's, which may be a folder: this is what the SDK trusts without the variable.
+        before = where()
     try:
         return Path(before).read_bytes()
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -71,6 +72,8 @@ def _problem_of_endpoint(endpoint_url: str | None, aws: bool = False) -> str | N
         return "--aws means no --endpoint-url, and no AWS_ENDPOINT_URL"
     if not endpoint_url and not aws:
         return "--endpoint-url or AWS_ENDPOINT_URL must name the emulator; --aws means AWS itself"
+    if endpoint_url and not re.match(r"https?://[^/:]", endpoint_url):
+        return f"--endpoint-url takes a URL such as http://127.0.0.1:4566, not {endpoint_url}"
     return None
 
 

@@ -90,7 +90,7 @@ def deploy(options: DeployOptions) -> None:
         )
 
     try:
-        template = read(options.template)
+        template = without_bootstrap(read(options.template))
         local = with_local_addresses(with_text_variables(template), options.gateway_address)
         adapted, leftovers = take_out(_packaged(local, options.template.parent, client("s3")))
         _put_stack(client("cloudformation"), options, adapted)
@@ -117,11 +117,29 @@ def read(path: Path) -> Template:
     """
     try:
         template = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CannotDeployError(f"{path} is not YAML: {error}") from error
     if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
         raise CannotDeployError(f"{path} is no template: it has no Resources")
+    for name, resource in template["Resources"].items():
+        if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
+            raise CannotDeployError(f"{path} is no template: {name} has no Type")
     return template
+
+
+def without_bootstrap(template: Template) -> Template:
+    """Return a template of CDK without its demand that the account was bootstrapped.
+
+    https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html
+    """
+    lacking = {"Rules": "CheckBootstrapVersion", "Parameters": "BootstrapVersion"}
+    if not all(name in (template.get(section) or {}) for section, name in lacking.items()):
+        return template
+    kept = {
+        section: {key: value for key, value in template[section].items() if key != name}
+        for section, name in lacking.items()
+    }
+    return {**template, **kept}
 
 
 def with_text_variables(node: Any) -> Any:
@@ -205,10 +223,11 @@ def _packaged(template: Template, folder: Path, s3: Any) -> Template:
 
 
 def _with_uploads(resource: Any, member: str | None, folder: Path, s3: Any) -> Any:
-    path = resource.get("Properties", {}).get(member)
-    if member is None or not isinstance(path, str) or path.startswith("s3://"):
+    code = (resource.get("Properties") or {}).get(member)
+    path = _path_of(code, folder)
+    if member is None or path is None:
         return resource
-    package = _zipped(folder / path)
+    package = _zipped(path)
     # Named by its content, so that an unchanged function is not updated.
     key = f"{hashlib.sha256(package).hexdigest()}.zip"
     s3.create_bucket(Bucket=BUCKET)
@@ -216,6 +235,23 @@ def _with_uploads(resource: Any, member: str | None, folder: Path, s3: Any) -> A
     bucket_name, key_name = _ADDRESS[member]
     address = {bucket_name: BUCKET, key_name: key}
     return {**resource, "Properties": {**resource["Properties"], member: address}}
+
+
+def _path_of(code: Any, folder: Path) -> Path | None:
+    """Return where on this machine code is: at its path, or beside the template.
+
+    CDK and the Serverless Framework leave it there, and name the object that their own upload
+    would make of it: ``HASH.zip`` for ``cdk.out/asset.HASH``, or the file's own name.
+    """
+    match code:
+        case str():
+            return None if code.startswith("s3://") else folder / code
+        case {"S3Key": str(key)}:
+            name = Path(key).name
+            beside = (folder / each for each in (name, f"asset.{name}", f"asset.{Path(key).stem}"))
+            return next((each for each in beside if each.exists()), None)
+        case _:
+            return None
 
 
 def _zipped(path: Path) -> bytes:

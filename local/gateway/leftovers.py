@@ -3,12 +3,13 @@
 It works on any template, parsed from JSON or from YAML in long forms (``Fn::Sub``, not ``!Sub``):
 `take_out` returns it without the resources of types that would have the whole template refused,
 and `replay` makes them once the stack stands. What their properties refer to is resolved by the
-emulator's CloudFormation itself: each reference becomes an output for as long as that takes.
+emulator's CloudFormation itself: each reference becomes an output, which stays.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ LEFT_OUT = (
     "AWS::ApiGatewayV2::RouteResponse",
 )
 OUTPUT_PREFIX = "LeftOut"
+# In the text of an Fn::Sub.
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 Template = dict[str, Any]
 
@@ -58,7 +61,7 @@ class _Taker:
             properties = {
                 name: value for name, value in properties.items() if name in ("ApiId", *members)
             }
-        resolved = self._resolved(properties, resource.get("Condition"))
+        resolved = self._resolved(self._with_names(properties), resource.get("Condition"))
         self.leftovers.append(Leftover(logical_id, resource["Type"], resolved))
 
     def _resolved(self, node: Any, condition: str | None) -> Any:
@@ -78,10 +81,32 @@ class _Taker:
             return [self.without(each) for each in node if not self._is_lost(each)]
         if not isinstance(node, dict):
             return node
-        if node.keys() == {"Ref"} and node["Ref"] in self.left_out:
-            # Only a model has a name to put in the place of its id.
-            return self.left_out[node["Ref"]]["Properties"].get("Name", "")
+        named = self._with_names(node) if _is_function(node) else node
+        if named != node:
+            return named
         return {key: self.without(value) for key, value in node.items() if not self._is_lost(value)}
+
+    def _with_names(self, node: Any) -> Any:
+        """Return a tree with the names of models that were left out in the place of their ids."""
+        match node:
+            case {"Ref": str(name)} if name in self.left_out:
+                # Only a model has a name.
+                return self.left_out[name]["Properties"].get("Name", "")
+            case {"Fn::Sub": str(text)}:
+                return {"Fn::Sub": _REFERENCE.sub(self._name_in_text, text)}
+            case {"Fn::Sub": [str(text), values]}:
+                text = _REFERENCE.sub(self._name_in_text, text)
+                return {"Fn::Sub": [text, self._with_names(values)]}
+            case dict():
+                return {key: self._with_names(value) for key, value in node.items()}
+            case list():
+                return [self._with_names(each) for each in node]
+            case _:
+                return node
+
+    def _name_in_text(self, found: re.Match[str]) -> str:
+        held = self.left_out.get(found[1], {}).get("Properties", {}).get("Name")
+        return held if isinstance(held, str) else found[0]
 
     def _is_lost(self, node: Any) -> bool:
         match node:

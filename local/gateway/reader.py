@@ -227,7 +227,7 @@ class ApiReader:
                 )
                 return None
         schemas = {key: models[name] for key, name in names.items() if name in models}
-        return Validation(expression, schemas)
+        return Validation(expression, schemas, models)
 
     def _warn_of_unchecked(self, item: Mapping[str, Any]) -> None:
         key = item["RouteKey"]

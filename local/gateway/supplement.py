@@ -42,9 +42,13 @@ class Supplement:
             return cls()
         try:
             held = json.loads(Path(path).read_text())
-            return cls(held.get("models", {}), held.get("integrations", {}))
+            found = cls(held.get("models", {}), held.get("integrations", {}))
         except (OSError, ValueError, AttributeError) as error:
             raise SupplementError(f"{path} is no supplement: {error}") from error
+        for by_id in (found.of_apis, found.of_integrations):
+            if not isinstance(by_id, dict) or not all(isinstance(v, dict) for v in by_id.values()):
+                raise SupplementError(f"{path} is no supplement: not an object of objects")
+        return found
 
     def write(self, path: Path) -> None:
         """Write the file, for the gateway to read."""

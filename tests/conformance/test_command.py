@@ -76,12 +76,13 @@ def test_help_explains_every_option_with_its_default() -> None:
         ("--integration-timeout-ms", "29001"),
         ("--port", "70000"),
         ("--tls-key", "key.pem"),
+        ("--endpoint-url", "emulator:4566"),
     ],
     ids=" ".join,
 )
 def test_option_out_of_bounds_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     """own: a value that cannot be meant is refused before anything starts."""
-    result = run(*arguments, "--endpoint-url", "http://127.0.0.1:9")
+    result = run("--endpoint-url", "http://127.0.0.1:9", *arguments)
     assert result.returncode == 2
     assert "usage:" in result.stderr
 
@@ -120,6 +121,51 @@ def test_missing_credentials_are_named() -> None:
         capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     check_one_line(result, "no AWS credentials")
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [({"AWS_PROFILE": "missing"}, "missing"), ({"AWS_REGION": "no region"}, "no region")],
+    ids=["profile", "region"],
+)
+def test_settings_of_the_sdk_that_are_wrong_are_named(variables: dict[str, str], told: str) -> None:
+    """own: one line and a status that is not 0."""
+    result = subprocess.run(
+        [sys.executable, "-m", "local.gateway", "--endpoint-url", "http://127.0.0.1:9"],
+        check=False, cwd=deploy.ROOT, env={**os.environ, **deploy.CREDENTIALS, **variables},
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    check_one_line(result, told)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"models": []}', '{"integrations": {"a": 3}}'], ids=["list", "models", "a"]
+)
+def test_file_that_is_no_supplement_is_named(local: Any, tmp_path: Path, content: str) -> None:
+    """own: one line and a status that is not 0."""
+    path = tmp_path / "supplement.json"
+    path.write_text(content)
+    url = local.stack.endpoint_url
+    result = run("--endpoint-url", url, "--all", "--supplement", str(path))
+    check_one_line(result, f"{path} is no supplement")
+
+
+def test_what_was_trusted_before_stays_in_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """own: AWS_CA_BUNDLE replaces what the SDK trusts, so that the bundle has that in it, too.
+
+    Also when the variable names the bundle itself, and the certificate is made anew.
+    """
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    first = certificates.ensure(tmp_path)
+    own = first.authority.read_text()
+    assert first.bundle.read_text().count("BEGIN CERTIFICATE") > 50
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(first.bundle))
+    second = certificates.ensure(tmp_path, ["another.example"])
+    assert second.authority.read_text() != own
+    assert second.bundle.read_text().count("BEGIN CERTIFICATE") > 50
+    assert oct(second.chain.stat().st_mode)[-3:] == "600"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

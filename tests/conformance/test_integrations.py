@@ -140,7 +140,12 @@ def test_message_that_is_no_json_does_not_reach_a_function(target: Target, clien
 
 @pytest.mark.parametrize(
     "message",
-    [{"colour": "red"}, {"model": "number", "number": 7}, {"model": "other", "colour": "red"}],
+    [
+        {"colour": "red"},
+        {"model": "number", "number": 7},
+        {"model": "other", "colour": "red"},
+        {"model": "nested", "inner": {"colour": "red"}},
+    ],
 )
 def test_message_that_fits_its_model_reaches_the_function(
     client: Client, message: dict[str, Any]
@@ -158,9 +163,10 @@ def test_message_that_fits_its_model_reaches_the_function(
         {"action": "validated"},
         {"action": "validated", "colour": "purple"},
         {"action": "validated", "model": "number", "colour": "red"},
+        {"action": "validated", "model": "nested", "inner": {"colour": "purple"}},
         {"action": "undefaulted", "model": "other", "number": 7},
     ],
-    ids=["missing", "too long", "of another model", "no model fits"],
+    ids=["missing", "too long", "of another model", "of a model within", "no model fits"],
 )
 def test_message_that_does_not_fit_is_a_bad_request_body(
     client: Client, message: dict[str, Any]
@@ -173,33 +179,37 @@ def test_message_that_does_not_fit_is_a_bad_request_body(
     check_error(client.ask(message), "Bad request body", connection_id)
 
 
+SERVICES = {
+    "sqs": "sqs:path/123456789012/queue",
+    "dynamodb": "dynamodb:action/PutItem",
+    "states": "states:action/StartExecution",
+    "sns": "sns:action/Publish",
+}
+
+
 @pytest.mark.log
-@pytest.mark.parametrize(
-    ("uri", "told"),
-    [
-        ("arn:aws:apigateway:us-east-1:sqs:path/123456789012/queue", "an integration with sqs"),
-        ("arn:aws:apigateway:us-east-1:dynamodb:action/PutItem", "an integration with dynamodb"),
-        ("arn:aws:apigateway:us-east-1:states:action/StartExecution", "an integration with states"),
-        ("arn:aws:apigateway:us-east-1:sns:action/Publish", "an integration with sns"),
-    ],
-)
 def test_service_that_is_not_served_is_said_and_fails(
-    local: Any, with_options: Callable[..., Any], uri: str, told: str
+    local: Any, with_options: Callable[..., Any]
 ) -> None:
     """own: another service than Lambda is told by name, and answers as one that is not reached."""
     apis = deploy.client("apigatewayv2", local.stack.endpoint_url)
     api_id = local.stack.mapped_api
-    integration = apis.create_integration(
-        ApiId=api_id, IntegrationType="AWS", IntegrationUri=uri, IntegrationMethod="POST"
-    )
-    route = apis.create_route(
-        ApiId=api_id, RouteKey="queued", Target=f"integrations/{integration['IntegrationId']}"
-    )
+    routes = []
     try:
+        for name, path in SERVICES.items():
+            integration = apis.create_integration(
+                ApiId=api_id, IntegrationType="AWS", IntegrationMethod="POST",
+                IntegrationUri=f"arn:aws:apigateway:us-east-1:{path}",
+            )  # fmt: skip
+            target_id = f"integrations/{integration['IntegrationId']}"
+            routes.append(apis.create_route(ApiId=api_id, RouteKey=name, Target=target_id))
         target, gateway = with_options(api="mapped", own=True)
         client = target.connect("mapped", "mapped", query={"colour": "blue"})
-        assert client.ask({"action": "queued"})["message"] == "Internal server error"
-        assert lines(gateway, f"route queued: {told} is not served here")
-        assert lines(gateway, f"route queued connection=.*{told} is not served here")
+        for name in SERVICES:
+            told = f"an integration with {name} is not served here"
+            assert lines(gateway, f"route {name}: {told}")
+            assert client.ask({"action": name})["message"] == "Internal server error"
+            assert lines(gateway, f"route {name} connection=.*{told}")
     finally:
-        apis.delete_route(ApiId=api_id, RouteId=route["RouteId"])
+        for route in routes:
+            apis.delete_route(ApiId=api_id, RouteId=route["RouteId"])

@@ -12,6 +12,7 @@ import sysconfig
 import time
 import tomllib
 import venv
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ FOREIGN = deploy.HERE / "foreign" / "template.yaml"
 # Of distributions that are imported by another name than their own.
 IMPORTED_AS = {"airspeed-ext": "airspeed", "PyYAML": "yaml"}
 # They come with aiohttp and jsonschema, of whose interface they are part.
-COME_ALONG = {"yarl"}
+COME_ALONG = {"yarl", "referencing"}
 
 
 @pytest.fixture(scope="module")
@@ -126,18 +127,66 @@ def test_function_calls_back_at_the_address_of_its_event(
         assert re.fullmatch(r"http://127\.0\.0\.1:3001/\w+/live", frame["url"])
 
 
+def test_templates_of_cdk_and_serverless_are_deployed_with_the_code_beside_them(
+    local: Any, installed: Path, tmp_path: Path
+) -> None:
+    """own: they name objects of an upload of their own; what would be uploaded is found."""
+    with zipfile.ZipFile(tmp_path / "service.zip", "w") as archive:
+        archive.writestr("app.py", "def handler(event, context):\n    return 'zipped'\n")
+    asset = tmp_path / "asset.0123abcd"
+    asset.mkdir()
+    (asset / "app.py").write_text("def handler(event, context):\n    return 'folder'\n")
+
+    def function(bucket: Any, key: str) -> dict[str, Any]:
+        return {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "Code": {"S3Bucket": bucket, "S3Key": key},
+                "Handler": "app.handler",
+                "Runtime": local.runtime,
+                "Role": "arn:aws:iam::000000000000:role/any",
+            },
+        }
+
+    template = {
+        "Parameters": {
+            "BootstrapVersion": {
+                "Type": "AWS::SSM::Parameter::Value<String>",
+                "Default": "/cdk-bootstrap/hnb659fds/version",
+            }
+        },
+        "Rules": {"CheckBootstrapVersion": {"Assertions": []}},
+        "Resources": {
+            "Bucket": {"Type": "AWS::S3::Bucket"},
+            "Zipped": function({"Ref": "Bucket"}, "serverless/service/dev/1-2/service.zip"),
+            "Folder": function({"Fn::Sub": "assets-${AWS::AccountId}"}, "0123abcd.zip"),
+        },
+        "Outputs": {name: {"Value": {"Ref": name}} for name in ("Zipped", "Folder")},
+    }
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(template))
+    said = run(installed, local, tmp_path, "deploy", str(path), "--stack-name", "frameworks")
+    names = dict(re.findall(r"(Zipped|Folder): (\S+)", said))
+    client = deploy.client("lambda", local.stack.endpoint_url)
+    for name, answer in (("Zipped", "zipped"), ("Folder", "folder")):
+        payload = client.invoke(FunctionName=names[name], Payload=b"{}")["Payload"]
+        assert json.load(payload) == answer
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("[", "is not YAML"),
         ("Description: nothing", "it has no Resources"),
+        ("Resources: {A: 3}", "A has no Type"),
+        ("Resources: {A: \0}", "is not YAML"),
         ("Resources: {A: {Type: 'AWS::No::Such'}}", "AWS::No::Such"),
         (
             "Resources: {A: {Type: 'AWS::Lambda::Function', Properties: {Code: nowhere}}}",
             "there is no .*nowhere",
         ),
     ],
-    ids=["no YAML", "no template", "an unknown type", "no code"],
+    ids=["no YAML", "no template", "no type", "no text", "an unknown type", "no code"],
 )
 def test_template_that_cannot_be_deployed_is_said_in_one_line(
     local: Any, tmp_path: Path, text: str, told: str

@@ -100,3 +100,13 @@ def test_own_outputs_are_told_from_others() -> None:
     assert is_output_of_leftovers("LeftOut12")
     assert not is_output_of_leftovers("LeftOutput")
     assert not is_output_of_leftovers("12")
+
+
+def test_model_that_another_refers_to_is_known_by_its_name() -> None:
+    prefix = "https://apigateway.amazonaws.com/restapis/${Api}/models"
+    adapted, _ = taken(
+        Inner=resource("Model", Name="InnerName", Schema={"type": "string"}),
+        Outer=resource("Model", Name="Outer", Schema={"$ref": {"Fn::Sub": f"{prefix}/${{Inner}}"}}),
+    )
+
+    assert {"Value": {"Fn::Sub": f"{prefix}/InnerName"}} in adapted["Outputs"].values()

@@ -28,7 +28,7 @@ class AwsService:
         requested = self.mapping.request(call)
         try:
             event = json.loads(requested) if requested else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadAnswerError("the request is not JSON, which a function needs") from error
         timeout_ms = min(self.timeout_ms, call.timeout_ms)
         function = call.stage.resolve(self.function)

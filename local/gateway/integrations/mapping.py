@@ -29,9 +29,18 @@ class IntegrationResponse:
     templates: Mapping[str, str]
 
     def matches(self, value: str) -> bool:
-        """Tell whether the key is this value, or a ``/pattern/`` of it."""
+        """Tell whether the key is this value, or a ``/pattern/`` of it.
+
+        Raises:
+            BadAnswerError: The pattern is none, or one that only Java knows.
+        """
         if len(self.key) > 1 and self.key[0] == self.key[-1] == "/":
-            return re.fullmatch(self.key[1:-1], value, re.DOTALL) is not None
+            try:
+                return re.fullmatch(self.key[1:-1], value, re.DOTALL) is not None
+            except re.error as error:
+                raise BadAnswerError(
+                    f"{self.key} of an integration response is no pattern"
+                ) from error
         return self.key == value
 
 

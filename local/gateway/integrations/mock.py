@@ -25,7 +25,7 @@ class Mock:
         requested = self.mapping.request(call)
         try:
             status = int(json.loads(requested)["statusCode"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise BadAnswerError("the request template yields no statusCode") from error
         response = {"statuscode": str(status)}
         # Nothing stands behind it: what the request became is what the templates may use.
