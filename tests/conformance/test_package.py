@@ -85,6 +85,11 @@ def test_requirements_of_the_local_run_hold_those_of_the_package() -> None:
     assert [each for each in declared if each.replace("botocore", "boto3") not in installed] == []
 
 
+def test_licence_of_the_package_is_the_projects() -> None:
+    """own: a wheel has no other place to take it from."""
+    assert (PACKAGE / "LICENSE").read_text() == (deploy.ROOT / "LICENSE").read_text()
+
+
 def test_foreign_stack_is_deployed_and_served(local: Any, installed: Path, tmp_path: Path) -> None:
     """own: the installed commands deploy a template as people write it, and serve its API."""
     runtime = f"Runtime={local.runtime}"
