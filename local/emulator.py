@@ -89,9 +89,12 @@ def guarded(application: Application) -> Application:
 
 
 class Calls:
-    """Let a function's calls end before its configuration is changed, and others wait for that."""
+    """Let a function's calls end before its configuration is changed, and others wait for that.
 
-    def __init__(self, application: Application, longest_seconds: float = 1.0) -> None:
+    Calls take milliseconds, but for the first of a worker: a second, or more on a busy machine.
+    """
+
+    def __init__(self, application: Application, longest_seconds: float = 3.0) -> None:
         self._application = application
         self._longest_seconds = longest_seconds
         self._under_way: Counter[str] = Counter()

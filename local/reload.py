@@ -2,8 +2,8 @@
 
 The emulator runs the code where `sam build` put it. An edited file is copied there, and then the
 functions' configuration is changed, upon which the emulator ends their workers and the next call
-starts one with the new code. Calls that are under way get a second to end (local/emulator.py); what
-takes longer, and what comes from a queue, is cut off, and queues bring it again.
+starts one with the new code. Calls that are under way get three seconds to end (local/emulator.py);
+what takes longer, and what comes from a queue, is cut off, and queues bring it again.
 """
 
 import os

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,14 +259,18 @@ class Functions:
             LocalRunError: the emulator refuses it.
         """
         try:
-            for name in self._names:
-                environment = self._lambda.get_function_configuration(FunctionName=name)
-                variables = environment["Environment"]["Variables"] | {"RELOADED": str(time.time())}
-                self._lambda.update_function_configuration(
-                    FunctionName=name, Environment={"Variables": variables}
-                )
+            # All at once: each waits for the calls that are under way.
+            with ThreadPoolExecutor(len(self._names)) as pool:
+                list(pool.map(self._restart_one, self._names))
         except (BotoCoreError, ClientError) as exc:
             raise LocalRunError(str(exc)) from exc
+
+    def _restart_one(self, name: str) -> None:
+        environment = self._lambda.get_function_configuration(FunctionName=name)["Environment"]
+        variables = environment["Variables"] | {"RELOADED": str(time.time())}
+        self._lambda.update_function_configuration(
+            FunctionName=name, Environment={"Variables": variables}
+        )
 
 
 def host_parameters() -> dict[str, str]:
