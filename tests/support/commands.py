@@ -72,12 +72,18 @@ def check(command: str) -> None:
             _check_aws(service, operation, arguments)
         case ["sam", operation, *arguments]:
             _check_sam(operation, arguments)
-        case ["python" | ".venv/bin/python", "-m", module, *arguments]:
-            _check_module(module, _USAGE.sub("", " ".join(arguments)).split())
-        case ["local-gateway", "deploy", *arguments]:
+        case ["local-gateway", "deploy", *arguments] | [
+            "python",
+            "-m",
+            "local.gateway",
+            "deploy",
+            *arguments,
+        ]:
             _check_module("local.gateway deploy", arguments)
         case ["local-gateway", *arguments]:
             _check_module("local.gateway", arguments)
+        case ["python" | ".venv/bin/python", "-m", module, *arguments]:
+            _check_module(module, _USAGE.sub("", " ".join(arguments)).split())
         case _:
             _check_path(words, command)
 
@@ -87,7 +93,7 @@ def _check_path(words: list[str], command: str) -> None:
     match words:
         case ["python" | "node", path, *_] | ["pip", "install", "-r", path]:
             assert (ROOT / path).is_file(), path
-        case ["pip", "install", path] | ["pip", "wheel", "--no-deps", path]:
+        case ["pip", "install", path] | ["pip", "wheel", "--no-deps", path] if "/" in path:
             assert (ROOT / path / "pyproject.toml").is_file(), path
         case ["npm", "install", "--prefix", path]:
             assert (ROOT / path / "package.json").is_file(), path
@@ -97,6 +103,11 @@ def _check_path(words: list[str], command: str) -> None:
             assert name in template.resource_names(), name
         case ["npm", "install", "--no-save", _, *_] | ["npx", "wscat", *_]:
             pass
+        case ["pip", "install", *names]:
+            listed = "".join(
+                each.read_text() for each in (ROOT / "local").glob("requirements*.txt")
+            )
+            assert all(re.search(rf"^{name}[<>=]", listed, re.MULTILINE) for name in names), names
         case ["export" | "date", _, *_] | []:
             pass
         case _:

@@ -11,7 +11,9 @@ from support import template
 
 TAKEN_OUT = LEFT_OUT | {"AWS::ApiGatewayV2::RouteResponse"}
 # Those whose metrics the emulator cannot put together.
-ALARMS_ON_EXPRESSIONS = {"PostsThrottledAlarm", "RequestErrorsAlarm", "ThrottlesAlarm"}
+ALARMS_ON_EXPRESSIONS = {
+    *("PostsThrottledAlarm", "RecordsFailedAlarm", "RequestErrorsAlarm", "ThrottlesAlarm"),
+}
 
 # Of releases; no function has a role that the template writes.
 GRADUAL = {
