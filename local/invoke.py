@@ -89,7 +89,10 @@ def _is_locked(path: Path) -> bool:
 
 def _function(functions: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     if name not in functions:
-        said = f"There is no function '{name}'." if name else "Which function?"
+        if name.isidentifier() and (SOURCE / name / "app.py").exists():
+            said = f"This run has no '{name}', which is for tokens: make local AUTH=jwt has it."
+        else:
+            said = f"There is no function '{name}'." if name else "Which function?"
         names = " ".join(sorted(functions))
         raise LocalRunError(f"{said} make invoke FUNCTION=name, with one of: {names}")
     return functions[name]

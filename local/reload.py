@@ -21,6 +21,8 @@ Stamp = tuple[int, int]
 Seen = Mapping[Path, Stamp]
 
 REQUIREMENTS = Path("requirements.txt")
+# Files that are told of by name at once.
+_NAMED = 5
 # What editors, tools and Python itself keep beside the code: hidden files, backups, and the number
 # that vim writes to see whether it can.
 _BESIDE_CODE = re.compile(r"\..*|.*~|.*\.(swp|swo|tmp|bak|orig|rej)|#.*#|4913|__pycache__")
@@ -55,9 +57,10 @@ class Reload:
         self._applied: Seen = {}
         self._seen: Seen = {}
         self._known: set[Path] = set()
-        self._needs_restart = {
+        self._started_with = {
             path: path.read_bytes() for path in (source / REQUIREMENTS, *templates)
         }
+        self._rest = dict(self._started_with)
 
     def look(self) -> None:
         """Take over what has changed since the last look but one: an editor may still be writing.
@@ -93,17 +96,21 @@ class Reload:
         except LocalRunError as exc:
             self._warn(f"Not reloaded: {exc}")
             return
-        names = ", ".join(str(path) for path in sorted([*changed, *removed]))
-        self._say(f"Reloaded {names} ({time.monotonic() - started:.2f} s)")
+        first, *more = sorted([*changed, *removed])
+        # As many as a checkout of another branch brings are no line to read.
+        names = [str(first), *(map(str, more) if len(more) < _NAMED else [f"{len(more)} more"])]
+        self._say(f"Reloaded {', '.join(names)} ({time.monotonic() - started:.2f} s)")
 
     def _look_at_the_rest(self) -> None:
-        for path, content in self._needs_restart.items():
+        for path, content in self._rest.items():
             try:
                 now = path.read_bytes()
             except OSError:
                 now = b""
             if now != content:
-                self._needs_restart[path] = now
+                self._rest[path] = now
+                if now == self._started_with[path]:
+                    continue
                 self._warn(f"{path.name} has changed: stop make local and start it anew for that.")
 
     def _stamps(self) -> Seen:

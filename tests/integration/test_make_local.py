@@ -221,9 +221,17 @@ Starter = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+def runs() -> Iterator[list[Run]]:
+    """All runs of this module; those that are still there at its end are ended."""
+    runs: list[Run] = []
+    yield runs
+    for run in runs:
+        run.kill()
+
+
+@pytest.fixture(scope="module")
+def start_beside(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Starter:
     """Start a `make local` with variables; ports that are not given are free ones."""
-    runs = []
 
     def start(**variables: object) -> Run:
         ports = {variable: free_port() for variable in PORTS}
@@ -231,9 +239,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
         runs.append(Run(log, **{**ports, **variables}))
         return runs[-1]
 
-    yield start
+    return start
+
+
+@pytest.fixture
+def start(runs: list[Run], start_beside: Starter) -> Starter:
+    """Start one where no other is left running, whichever tests have been before."""
     for run in runs:
         run.kill()
+    return start_beside
 
 
 @pytest.fixture(scope="module")
@@ -242,9 +256,9 @@ def ports() -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def shared(start: Starter, ports: dict[str, int]) -> Run:
+def shared(start_beside: Starter, ports: dict[str, int]) -> Run:
     """A run that is ready, for the tests that leave it running and for the one that ends it."""
-    run = start(**ports)
+    run = start_beside(**ports)
     asyncio.run(run.prints(LAST_LINE))
     return run
 
@@ -468,6 +482,7 @@ def test_a_function_is_run_in_a_debugger_that_stops_in_its_first_line(shared: Ru
     [
         ({}, "Which function? "),
         ({"FUNCTION": "nobody"}, "There is no function 'nobody'. "),
+        ({"FUNCTION": "authorize"}, "make local AUTH=jwt has it."),
         ({"FUNCTION": "ping", "EVENT": "none.json"}, "There is no event in none.json."),
         ({"FUNCTION": "ping", "EVENT": "Makefile"}, "Makefile is no event: "),
     ],
@@ -486,11 +501,11 @@ def invoke(typed: str = "", **variables: str) -> subprocess.CompletedProcess[str
 
 
 async def test_a_second_run_is_refused_and_does_not_disturb_the_first(
-    shared: Run, start: Starter
+    shared: Run, start_beside: Starter
 ) -> None:
     before = shared.outputs()
 
-    assert "already running" in await refused(start())
+    assert "already running" in await refused(start_beside())
 
     assert shared.outputs() == before
     async with connect(before["WebsocketUri"]) as socket:
@@ -505,51 +520,50 @@ async def test_ctrl_c_stops_everything_it_started(shared: Run, ports: dict[str, 
     assert "make local does not run in this folder" in invoke(FUNCTION="ping").stderr
 
 
-async def test_a_terminate_signal_to_make_stops_everything_it_started(
-    start: Starter, ports: dict[str, int]
-) -> None:
-    run = start(**ports)
-    await run.prints(LAST_LINE)
+async def test_quiet_it_shows_errors_alone(quiet: Run) -> None:
+    kept = PROJECT / ".local/functions.log"
+    async with connect(quiet.outputs()["WebsocketUri"]) as socket:
+        assert (await Client(socket).request("ping"))["type"] == "Pong"
+        await eventually(lambda: " ping REPORT" in kept.read_text(), "it is in the file")
+        assert quiet.printed.rstrip().endswith(LAST_LINE)
 
-    await run.ends_whole(os.kill, signal.SIGTERM)
+        with edited(
+            "ping/app.py", "    return ", "    raise ZeroDivisionError('seen')\n    return "
+        ):
+            await eventually(lambda: "Reloaded ping/app.py" in quiet.printed, "it is told")
+            await Client(socket).send({"action": "ping"})
+            await eventually(lambda: "ZeroDivisionError: seen" in quiet.printed, "it is shown")
+        await eventually(lambda: quiet.printed.count("Reloaded ping/app.py") == 2, "it is undone")
+    shown = quiet.printed.partition(LAST_LINE)[2]
+    assert not re.search(" gateway +connection | INFO ", shown)
 
-    assert all(map(is_free, ports.values()))
+
+@pytest.fixture(scope="module")
+def quiet(runs: list[Run], start_beside: Starter, ports: dict[str, int]) -> Run:
+    """A run that shows errors alone."""
+    for run in runs:
+        run.kill()
+    run = start_beside(LOG="quiet", **ports)
+    asyncio.run(run.prints(LAST_LINE))
+    return run
 
 
 async def test_a_gateway_that_dies_is_told_with_the_end_of_its_log_and_all_else_is_stopped(
-    start: Starter, ports: dict[str, int]
+    quiet: Run, ports: dict[str, int]
 ) -> None:
-    run = start(**ports)
-    await run.prints(LAST_LINE)
-    family = descendants(run.process.pid)
+    family = descendants(quiet.process.pid)
 
-    os.kill(run.child("-m local.gateway"), signal.SIGKILL)
+    os.kill(quiet.child("-m local.gateway"), signal.SIGKILL)
 
-    assert await run.ends() != 0
+    assert await quiet.ends() != 0
     log = PROJECT / ".local/gateway.log"
-    assert "The gateway has ended (signal 9)" in run.printed
-    assert f"The end of {log}:\n{log.read_text()}" in run.printed
+    assert "The gateway has ended (signal 9)" in quiet.printed
+    assert f"The end of {log}:\n{log.read_text()}" in quiet.printed
     assert [pid for pid in family if is_running(pid)] == []
     assert all(map(is_free, ports.values()))
     assert not OUTPUTS.exists()
-    assert "Traceback" not in run.printed
-
-
-async def test_nothing_outlives_a_launcher_that_is_killed(
-    start: Starter, ports: dict[str, int]
-) -> None:
-    run = start(**ports)
-    await run.prints(LAST_LINE)
-    async with connect(run.outputs()["WebsocketUri"]) as socket:
-        # So that there is a worker as well.
-        assert (await Client(socket).request("ping"))["type"] == "Pong"
-    family = descendants(run.process.pid)
-    assert len(family) > 6
-
-    os.kill(run.child("-m local --aws-port"), signal.SIGKILL)
-
-    await eventually(lambda: not any(map(is_running, family)), "all have ended", 10)
-    assert all(map(is_free, ports.values()))
+    # What functions raised stands behind their name.
+    assert not re.search("^Traceback", quiet.printed, re.MULTILINE)
 
 
 async def test_with_auth_it_prints_a_token_with_which_the_printed_lines_work(
@@ -588,10 +602,12 @@ async def test_with_auth_it_prints_a_token_with_which_the_printed_lines_work(
 
     for secret in (token, other, forged):
         assert secret.rpartition(".")[2] not in written()
+    # To make alone, as a supervisor would send it.
     await run.ends_whole(os.kill, signal.SIGTERM)
+    assert all(map(is_free, ports.values()))
 
 
-async def test_it_takes_somebody_else_s_issuer_and_mints_nothing_for_it(
+async def test_it_takes_another_s_issuer_mints_nothing_for_it_and_nothing_outlives_its_kill(
     start: Starter, ports: dict[str, int], tmp_path: Path
 ) -> None:
     key = signing_key(tmp_path)
@@ -611,7 +627,19 @@ async def test_it_takes_somebody_else_s_issuer_and_mints_nothing_for_it(
         assert refused_token.returncode != 0
         assert refused_token.stdout == ""
         assert "https://login.example/, which cannot be minted here" in refused_token.stderr
-        await run.ends_whole(os.kill, signal.SIGTERM)
+
+        await nothing_outlives_a_launcher_that_is_killed(run)
+        assert all(map(is_free, ports.values()))
+
+
+async def nothing_outlives_a_launcher_that_is_killed(run: Run) -> None:
+    family = descendants(run.process.pid)
+    # There are workers as well.
+    assert len(family) > 6
+
+    os.kill(run.child("-m local --aws-port"), signal.SIGKILL)
+
+    await eventually(lambda: not any(map(is_running, family)), "all have ended", 10)
 
 
 @contextmanager

@@ -192,3 +192,21 @@ def test_what_an_editor_keeps_beside_the_code_is_passed_over(project: Project, n
     project.settle()
     assert (project.said, project.warned, project.restarts) == ([], [], 0)
     assert not (project.package / "ping" / name).exists()
+
+
+def test_a_template_that_is_again_as_it_was_needs_no_restart(project: Project) -> None:
+    before = project.template.read_text()
+    project.template.write_text("Resources: {Other: {}}")
+    project.settle()
+    project.template.write_text(before)
+    project.settle()
+    assert len(project.warned) == 1
+
+
+def test_many_files_at_once_are_counted(project: Project) -> None:
+    for number in range(9):
+        project.edit(f"push/new_{number}.py", "VALUE = 2\n")
+    project.settle()
+    (said,) = project.said
+    assert said.startswith("Reloaded push/new_0.py, 8 more (")
+    assert project.runs("push/new_8.py") == "VALUE = 2\n"
