@@ -640,6 +640,8 @@ async def nothing_outlives_a_launcher_that_is_killed(run: Run) -> None:
     os.kill(run.child("-m local --aws-port"), signal.SIGKILL)
 
     await eventually(lambda: not any(map(is_running, family)), "all have ended", 10)
+    # Nobody was left to do it. The next run that gets so far would.
+    OUTPUTS.unlink()
 
 
 @contextmanager
