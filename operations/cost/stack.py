@@ -52,8 +52,7 @@ class Stack:
 @cache
 def stack() -> Stack:
     """Read the template and the code."""
-    # A SafeLoader.
-    template = yaml.load((ROOT / "template.yaml").read_text(), _Loader)  # noqa: S506
+    template = _Loader((ROOT / "template.yaml").read_text()).get_single_data()
     resources: list[dict[str, Any]] = list(template["Resources"].values())
     usual = template["Globals"]["Function"]["MemorySize"]
 
