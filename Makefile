@@ -134,7 +134,7 @@ cost-tables: .venv/local.done ## write the tables and the picture of docs/cost.m
 ##@ Check
 
 # Each has a local stack of its own, and needs about a gigabyte.
-PROCESSES ?= 3
+PROCESSES ?= 2
 
 .PHONY: test
 test: lint ## lint, then run all tests (PROCESSES)

@@ -218,7 +218,9 @@ def table(logs: Logs, question: questions.Question) -> list[str]:
     rows = logs.ask(question.log_groups, question.query)
     if not rows:
         return []
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    # A row lacks what its lines lack: the fullest has the most names in the order of the query.
+    fullest_first = sorted(rows, key=len, reverse=True)
+    names = list(dict.fromkeys(name for row in fullest_first for name in row))
     found = [[row.get(name) for name in names] for row in rows]
     cells = [names] + [["-" if each is None else str(each) for each in row] for row in found]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

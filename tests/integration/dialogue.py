@@ -120,6 +120,8 @@ class Dialogue:
                     self.application.invoke("ExpireFunction")
                 meet(template, await self.client.next_frame(), self.names)
             case "bus":
+                # Two that are under way together may overtake each other.
+                await self.application.settled()
                 self._publish(json.loads(rest))
             case "connects":
                 await self.application.settled()
